@@ -1,0 +1,20 @@
+export { type AgentRun, GuestAgent, type GuestAgentOptions, GuestExitError } from './guest/agent.ts';
+export { checksum, type GuestCommand, type Width } from './guest/commands.ts';
+export type { U64 } from './kvm/arguments.ts';
+export * from './kvm/constants.ts';
+export { errnoName, KvmError, MemoryAccessError } from './kvm/errors.ts';
+export type * from './kvm/exits.ts';
+export { GuestMemfd, type GuestMemfdStat } from './kvm/guest-memfd.ts';
+export { Kvm } from './kvm/kvm.ts';
+export { type MapOptions, Mapping, mapAnonymous, type PolicyAt } from './kvm/mapping.ts';
+export { pageSize } from './kvm/native.ts';
+export { guestProgram } from './kvm/program.ts';
+export type {
+  DescriptorTable,
+  GeneralRegisters,
+  Segment,
+  SpecialRegisterChanges,
+  SpecialRegisters,
+} from './kvm/registers.ts';
+export { type PreFaultProgress, type RunOptions, Vcpu } from './kvm/vcpu.ts';
+export { type MemorySlot, type UserMemoryRegion, Vm } from './kvm/vm.ts';

@@ -1,0 +1,85 @@
+import { inspect } from 'node:util';
+
+/** An address, a size, an offset or a mask: a safe integer, or a bigint for the whole range of u64. */
+export type U64 = number | bigint;
+
+/** TypeError with Node's ERR_INVALID_ARG_TYPE. */
+export function typeError(name: string, expected: string, value: unknown): TypeError {
+  const received =
+    value === null || typeof value !== 'object' ? inspect(value) : (value.constructor?.name ?? 'an object');
+  return Object.assign(new TypeError(`"${name}" must be ${expected}. Received ${received}`), {
+    code: 'ERR_INVALID_ARG_TYPE',
+  });
+}
+
+/** RangeError with Node's ERR_OUT_OF_RANGE. */
+export function rangeError(name: string, expected: string, value: unknown): RangeError {
+  return Object.assign(new RangeError(`"${name}" must be ${expected}. Received ${inspect(value)}`), {
+    code: 'ERR_OUT_OF_RANGE',
+  });
+}
+
+const u64Max = (1n << 64n) - 1n;
+
+/**
+ * Checks that a value can be represented as u64 and nothing more: what the kernel refuses, the kernel shall refuse.
+ * Gives a number up to 2^53 - 1 and a bigint above, as the native side expects it.
+ */
+export function u64(name: string, value: unknown): U64 {
+  if (typeof value === 'number') {
+    if (Number.isSafeInteger(value) && value >= 0) return value;
+    throw rangeError(name, 'an integer from 0 to 2^53 - 1, or a bigint from 0 to 2^64 - 1', value);
+  }
+  if (typeof value === 'bigint') {
+    if (value < 0n || value > u64Max) throw rangeError(name, 'an integer from 0 to 2^64 - 1', value);
+    return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
+  }
+  throw typeError(name, 'a number or a bigint', value);
+}
+
+/** An integer that fits in 32 bits without sign. */
+export function u32(name: string, value: unknown): number {
+  if (typeof value !== 'number') throw typeError(name, 'a number', value);
+  if (!Number.isInteger(value) || value < 0 || value > 0xffff_ffff)
+    throw rangeError(name, 'an integer from 0 to 2^32 - 1', value);
+  return value;
+}
+
+/** An integer that fits in 32 bits with sign. */
+export function i32(name: string, value: unknown): number {
+  if (typeof value !== 'number') throw typeError(name, 'a number', value);
+  if (!Number.isInteger(value) || value < -0x8000_0000 || value > 0x7fff_ffff)
+    throw rangeError(name, 'an integer from -2^31 to 2^31 - 1', value);
+  return value;
+}
+
+/** An object of named options. */
+export function options<T extends object>(name: string, value: T): T {
+  if (value === null || typeof value !== 'object') throw typeError(name, 'an object', value);
+  return value;
+}
+
+/** A byte range inside something of `limit` bytes; gives both as numbers. */
+export function range(offset: unknown, length: unknown, limit: number): [offset: number, length: number] {
+  const from = u64('offset', offset);
+  const count = u64('length', length);
+  if (from > limit) throw rangeError('offset', `at most ${limit}, the length of the mapping`, offset);
+  if (count > limit - Number(from))
+    throw rangeError('length', `at most ${limit - Number(from)}, what is left of the mapping after offset`, length);
+  return [Number(from), Number(count)];
+}
+
+/** Any view of bytes, as Uint8Array over the same memory. */
+export function bytes(name: string, value: unknown): Uint8Array {
+  if (value instanceof Uint8Array) return value;
+  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+  if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) return new Uint8Array(value);
+  throw typeError(name, 'a TypedArray, a DataView or an ArrayBuffer', value);
+}
+
+/** Milliseconds to wait: a non-negative number, Infinity for no limit (0 for the native side). */
+export function timeout(name: string, value: unknown): number {
+  if (typeof value !== 'number') throw typeError(name, 'a number of milliseconds', value);
+  if (Number.isNaN(value) || value <= 0) throw rangeError(name, 'above 0 (Infinity for no limit)', value);
+  return value === Number.POSITIVE_INFINITY ? 0 : Math.max(value, 0.001);
+}

@@ -1,0 +1,181 @@
+import { options, type U64, u32, u64 } from './arguments.ts';
+import { FallocateMode, GuestMemfdFlag, MapFlag, MemoryAttribute } from './constants.ts';
+import { checked, KvmError } from './errors.ts';
+import { type MapOptions, Mapping } from './mapping.ts';
+import { native } from './native.ts';
+import { FdResource } from './resource.ts';
+import type { Vm } from './vm.ts';
+
+/** What fstat, fstatfs and F_GETFD tell of a guest_memfd. */
+export interface GuestMemfdStat {
+  /** Bytes, as created. */
+  readonly size: bigint;
+  /** The unit of allocation: the page size. */
+  readonly blockSize: bigint;
+  /** 512-byte blocks: 0 on every kernel seen, so this is no measure of memory used. */
+  readonly blocks: bigint;
+  /** Distinct for each guest_memfd. */
+  readonly inode: bigint;
+  /** File type and permission, as 0o100600. */
+  readonly mode: bigint;
+  /** f_type of the file system: {@link FileSystemMagic}.GUEST_MEMFD since 6.19, ANON_INODE before. */
+  readonly fileSystem: bigint;
+  readonly closeOnExec: boolean;
+}
+
+/**
+ * A guest_memfd: memory that is made for one VM and owned by KVM. Made by {@link Vm.createGuestMemfd}.
+ *
+ * Its size never changes. Pages are allocated and zeroed at first use, are never swapped or moved, and go back to the
+ * kernel when a hole is punched or the last of file descriptor and mappings is gone.
+ */
+export class GuestMemfd extends FdResource {
+  /** The VM it was made for. */
+  readonly vm: Vm;
+  /** Bytes. */
+  readonly size: U64;
+  /** The {@link GuestMemfdFlag}s it was made with. */
+  readonly flags: U64;
+  readonly #mappings = new Set<WeakRef<Mapping>>();
+
+  /** @internal */
+  constructor(handle: number, vm: Vm, size: U64, flags: U64) {
+    super(handle);
+    this.vm = vm;
+    this.size = size;
+    this.flags = flags;
+  }
+
+  /** True when it was made with GuestMemfdFlag.MMAP. */
+  get mappable(): boolean {
+    return (BigInt(this.flags) & BigInt(GuestMemfdFlag.MMAP)) !== 0n;
+  }
+
+  /**
+   * mmap (6.18, with GuestMemfdFlag.MMAP): gives the host access to the shared pages.
+   *
+   * @param given.offset where in the file, page-aligned, default 0
+   * @param given.length bytes, default to the end of the file; beyond the end, access fails
+   * @param given.protection {@link Protection} bits, default READ | WRITE
+   * @param given.flags {@link MapFlag}s, default SHARED; the kernel refuses PRIVATE
+   * @param given.populate touch every page now (MAP_POPULATE), default false
+   * @param given.alignment of the host address: a power of two, default the page size
+   * @throws {KvmError} ENODEV without GuestMemfdFlag.MMAP, EINVAL for MAP_PRIVATE, EPERM for Protection.EXEC
+   */
+  map(given: MapOptions = {}): Mapping {
+    const { offset = 0, length, populate = false, flags = MapFlag.SHARED } = options('options', given);
+    const from = u64('offset', offset);
+    const rest = BigInt(this.size) - BigInt(from);
+    const mapping = Mapping.create(this.fd, {
+      ...given,
+      offset: from,
+      length: length ?? (rest > 0n ? rest : 0n),
+      flags: (u32('flags', flags) | (populate ? MapFlag.POPULATE : 0)) >>> 0,
+    });
+    this.#mappings.add(new WeakRef(mapping));
+    return mapping;
+  }
+
+  /**
+   * fallocate with KEEP_SIZE: allocates the pages of a range now, shared or private. Pages that are there stay as they
+   * are.
+   *
+   * @throws {KvmError} EINVAL for an unaligned range or one beyond the file, ENOMEM
+   */
+  allocate(offset: U64, length: U64): void {
+    this.fallocate(FallocateMode.KEEP_SIZE, offset, length);
+  }
+
+  /**
+   * fallocate with PUNCH_HOLE | KEEP_SIZE: gives the pages of a range back; they read as zero when touched again, by host
+   * and guest. A range beyond the file is accepted and does nothing.
+   *
+   * @throws {KvmError} EINVAL for an unaligned or empty range
+   */
+  punchHole(offset: U64, length: U64): void {
+    this.fallocate(FallocateMode.KEEP_SIZE | FallocateMode.PUNCH_HOLE, offset, length);
+  }
+
+  /** fallocate with any mode, {@link FallocateMode}s or not: EOPNOTSUPP for all but the two above. */
+  fallocate(mode: number, offset: U64, length: U64): void {
+    const args = { mode: u32('mode', mode), offset: u64('offset', offset), length: u64('length', length) };
+    checked(native.guestMemfdFallocate(this.handle, args.mode, args.offset, args.length), 'fallocate', args);
+  }
+
+  /** fstat, fstatfs and F_GETFD of the file. */
+  stat(): GuestMemfdStat {
+    const words = new BigUint64Array(7);
+    checked(native.guestMemfdFacts(this.handle, words), 'fstat');
+    const [size, blockSize, blocks, inode, mode, fileSystem, closeOnExec] = words as unknown as [
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+    ];
+    return { size, blockSize, blocks, inode, mode, fileSystem, closeOnExec: closeOnExec === 1n };
+  }
+
+  /**
+   * KVM_SET_MEMORY_ATTRIBUTES2 on the guest_memfd: in-place conversion, contents kept. A pending kernel interface that no
+   * release had by November 2026; {@link supportsInPlaceConversion} asks without changing anything.
+   *
+   * On the way to private, views (see {@link Mapping.view}) of this process over the range are detached first.
+   *
+   * @param given.offset bytes in the file, page-aligned
+   * @param given.attributes {@link MemoryAttribute}.PRIVATE, or 0 for shared
+   * @throws {KvmError} ENOTTY where the kernel has it not; EAGAIN with `arguments.errorOffset` where a page is in use
+   */
+  setMemoryAttributes(given: { offset: U64; size: U64; attributes: U64; flags?: U64 }): void {
+    const { offset, size, attributes, flags = 0 } = options('options', given);
+    const args = {
+      offset: u64('offset', offset),
+      size: u64('size', size),
+      attributes: u64('attributes', attributes),
+      flags: u64('flags', flags),
+    };
+    const { handle } = this;
+    if ((BigInt(args.attributes) & BigInt(MemoryAttribute.PRIVATE)) !== 0n && this.supportsInPlaceConversion())
+      this.#detachViews(BigInt(args.offset), BigInt(args.size));
+    const errorOffset = new BigUint64Array(1);
+    const result = native.guestMemfdSetMemoryAttributes(
+      handle,
+      args.offset,
+      args.size,
+      args.attributes,
+      args.flags,
+      errorOffset,
+    );
+    if (result < 0) {
+      const where = errorOffset[0] ? { errorOffset: errorOffset[0] } : {};
+      throw new KvmError(result, 'ioctl(KVM_SET_MEMORY_ATTRIBUTES2)', { ...args, ...where });
+    }
+  }
+
+  /** Whether this kernel has in-place conversion switched on, found by asking with a null argument. */
+  supportsInPlaceConversion(): boolean {
+    return errnoIsFault(native.guestMemfdProbeMemoryAttributes(this.handle));
+  }
+
+  #detachViews(offset: bigint, size: bigint): void {
+    for (const weak of this.#mappings) {
+      const mapping = weak.deref();
+      if (!mapping || mapping.closed) {
+        this.#mappings.delete(weak);
+        continue;
+      }
+      const begin = offset - mapping.fileOffset;
+      const end = begin + size;
+      const from = begin > 0n ? begin : 0n;
+      const to = end < BigInt(mapping.length) ? end : BigInt(mapping.length);
+      if (from < to) mapping.detachViews(Number(from), Number(to - from));
+    }
+  }
+}
+
+// The kernel copies the argument in before it looks at anything else, so a null one gives EFAULT just where the ioctl is.
+function errnoIsFault(result: number): boolean {
+  return result === -14;
+}

@@ -1,0 +1,77 @@
+import { options, typeError, u32, u64 } from './arguments.ts';
+import { VmType } from './constants.ts';
+import { checked } from './errors.ts';
+import { native } from './native.ts';
+import { FdResource } from './resource.ts';
+import { Vm } from './vm.ts';
+
+/**
+ * An open KVM device.
+ *
+ * @example
+ * using kvm = Kvm.open();
+ * using vm = kvm.createVm();
+ */
+export class Kvm extends FdResource {
+  /** The path that was opened. */
+  readonly path: string;
+
+  private constructor(handle: number, path: string) {
+    super(handle);
+    this.path = path;
+  }
+
+  /**
+   * Opens the KVM device for reading and writing.
+   *
+   * @param options.path the device, `/dev/kvm` unless told otherwise
+   * @throws {KvmError} ENOENT (no device), EACCES (not in the device's group), EPERM (refused to this container), with
+   *   the remedy; ENOTTY when the path is not a KVM device
+   */
+  static open({ path = '/dev/kvm' }: { path?: string } = {}): Kvm {
+    if (typeof path !== 'string') throw typeError('path', 'a string', path);
+    if (path.includes('\0')) throw typeError('path', 'a string without null bytes', path);
+    // Explanations are those of the device, whatever name it goes by here.
+    const kvm = new Kvm(checked(native.kvmOpen(path), 'open(/dev/kvm)', { path }), path);
+    try {
+      kvm.apiVersion();
+    } catch (error) {
+      kvm.close();
+      throw error;
+    }
+    return kvm;
+  }
+
+  /** KVM_GET_API_VERSION: 12 on every kernel since 2.6.22. */
+  apiVersion(): number {
+    return checked(native.kvmApiVersion(this.handle), 'ioctl(KVM_GET_API_VERSION)');
+  }
+
+  /**
+   * KVM_CHECK_EXTENSION on the device: 0 where the capability is absent, else 1 or a value of its own. This is the answer
+   * for some VM; ask {@link Vm.checkExtension} for a given one.
+   *
+   * @param capability a number of {@link Capability}, or any other from 0 to 2^32 - 1
+   */
+  checkExtension(capability: number): number {
+    const number = u32('capability', capability);
+    return checked(native.kvmCheckExtension(this.handle, number), 'ioctl(KVM_CHECK_EXTENSION)', { capability: number });
+  }
+
+  /** KVM_GET_VCPU_MMAP_SIZE: the bytes of a vCPU's kvm_run mapping, 12288 on x86-64. */
+  vcpuMmapSize(): number {
+    return checked(native.kvmVcpuMmapSize(this.handle), 'ioctl(KVM_GET_VCPU_MMAP_SIZE)');
+  }
+
+  /**
+   * KVM_CREATE_VM.
+   *
+   * @param options.type a {@link VmType} on x86 (default 0); on arm64 the IPA size in bits, 0 for 40
+   * @throws {KvmError} EINVAL where this kernel does not offer the type
+   */
+  createVm(given: { type?: number | bigint } = {}): Vm {
+    const { type = VmType.DEFAULT } = options('options', given);
+    const number = u64('type', type);
+    return new Vm(checked(native.kvmCreateVm(this.handle, number), 'ioctl(KVM_CREATE_VM)', { type: number }), number);
+  }
+}

@@ -1,0 +1,373 @@
+import * as workerThreads from 'node:worker_threads';
+import { bytes, i32, options, range, rangeError, typeError, type U64, u32, u64 } from './arguments.ts';
+import { Advice, MapFlag, Protection } from './constants.ts';
+import { checked, MemoryAccessError } from './errors.ts';
+import { type Handle, native, pageSize } from './native.ts';
+import { KernelResource } from './resource.ts';
+
+/** How to map; what each field means is said at {@link GuestMemfd.map}. */
+export interface MapOptions {
+  offset?: U64;
+  length?: U64;
+  protection?: number;
+  flags?: number;
+  populate?: boolean;
+  alignment?: U64;
+}
+
+/** The NUMA policy of an address, from get_mempolicy. */
+export interface PolicyAt {
+  /** One of {@link MemoryPolicy}, possibly with mode flags in the high bits. */
+  readonly mode: number;
+  readonly nodes: readonly number[];
+}
+
+interface TrackedView {
+  readonly buffer: WeakRef<ArrayBuffer>;
+  readonly offset: number;
+  readonly length: number;
+}
+
+interface SlotAt {
+  readonly mappingOffset: number;
+  readonly guestPhysAddr: U64;
+  readonly size: U64;
+}
+
+// Since Node 21. Before 24, Node detaches a marked buffer without complaint; from 24 on it would abort the process.
+const isMarkedAsUntransferable: (buffer: ArrayBuffer) => boolean =
+  (workerThreads as { isMarkedAsUntransferable?: (object: object) => boolean }).isMarkedAsUntransferable ??
+  (() => false);
+
+// A view keeps its mapping alive: with it collected, the memory under the view would be replaced.
+const mappingOfView = new WeakMap<ArrayBuffer, Mapping>();
+
+const anonymous = -1;
+
+/**
+ * A mapping of a guest_memfd, another file or anonymous memory into this process. Made by {@link GuestMemfd.map} and
+ * {@link mapAnonymous}.
+ *
+ * `read`, `write`, `fill` and `compare` never kill the process: a page that cannot be accessed gives a
+ * {@link MemoryAccessError}. `view` is the fast way, with the rules that its documentation tells.
+ */
+export class Mapping extends KernelResource {
+  /** Where it lies in this process. */
+  readonly address: bigint;
+  /** Bytes, whole pages. */
+  readonly length: number;
+  /** The offset in the file that it starts at. */
+  readonly fileOffset: bigint;
+  readonly #views = new Map<number, TrackedView>();
+  #nextView = 1;
+  readonly #slots = new Map<string, SlotAt>();
+
+  private constructor(handle: Handle, length: number, fileOffset: bigint) {
+    super(handle);
+    this.address = native.mappingAddress(handle);
+    this.length = length;
+    this.fileOffset = fileOffset;
+  }
+
+  /** @internal Maps a file descriptor, -1 for anonymous memory. */
+  static create(fd: number, given: MapOptions): Mapping {
+    const {
+      offset = 0,
+      length = 0,
+      protection = Protection.READ | Protection.WRITE,
+      flags = MapFlag.SHARED,
+      alignment = 0,
+    } = given;
+    const args = {
+      fd,
+      offset: u64('offset', offset),
+      length: u64('length', length),
+      protection: u32('protection', protection),
+      flags: u32('flags', flags),
+    };
+    if (args.protection > 0x7fff_ffff) throw rangeError('protection', 'an integer from 0 to 2^31 - 1', protection);
+    if (args.flags > 0x7fff_ffff) throw rangeError('flags', 'an integer from 0 to 2^31 - 1', flags);
+    // MAP_FIXED would put the mapping over whatever lies at address 0 or at the address that the alignment found.
+    if (args.flags & 0x10_0010) throw rangeError('flags', 'without MAP_FIXED: this package chooses addresses', flags);
+    const align = BigInt(u64('alignment', alignment));
+    if (align & (align - 1n)) throw rangeError('alignment', 'a power of two', alignment);
+    const handle = checked(
+      native.map(fd, args.offset, args.length, args.protection, args.flags, u64('alignment', align)),
+      'mmap',
+      args,
+    );
+    const pages = (BigInt(args.length) + BigInt(pageSize) - 1n) / BigInt(pageSize);
+    return new Mapping(handle, Number(pages * BigInt(pageSize)), BigInt(args.offset));
+  }
+
+  /**
+   * Copies bytes out of the mapping.
+   *
+   * @param offset in the mapping, in bytes
+   * @param into how many bytes, or the buffer to fill
+   * @returns the buffer
+   * @throws {MemoryAccessError} at the first page that cannot be read; a buffer given holds what came before it
+   */
+  read(offset: U64, into: number): Uint8Array;
+  read<T extends NodeJS.ArrayBufferView>(offset: U64, into: T): T;
+  read(offset: U64, into: number | NodeJS.ArrayBufferView): Uint8Array | NodeJS.ArrayBufferView {
+    const { handle } = this;
+    if (typeof into === 'number') {
+      const [from, length] = range(offset, into, this.length);
+      const buffer = new Uint8Array(length);
+      this.#complete('read', from, length, native.mappingRead(handle, from, buffer));
+      return buffer;
+    }
+    const buffer = bytes('into', into);
+    const [from, length] = range(offset, buffer.byteLength, this.length);
+    this.#complete('read', from, length, native.mappingRead(handle, from, buffer));
+    return into;
+  }
+
+  /**
+   * Copies bytes into the mapping.
+   *
+   * @throws {MemoryAccessError} at the first page that cannot be written; everything before it has been
+   */
+  write(offset: U64, from: NodeJS.ArrayBufferView | ArrayBufferLike): void {
+    const { handle } = this;
+    const buffer = bytes('from', from);
+    const [at, length] = range(offset, buffer.byteLength, this.length);
+    this.#complete('write', at, length, native.mappingWrite(handle, at, buffer));
+  }
+
+  /**
+   * Sets every byte of a range.
+   *
+   * @param value from 0 to 255
+   * @throws {MemoryAccessError} as {@link write}
+   */
+  fill(value: number, offset: U64 = 0, length: U64 = this.length - Number(offset)): void {
+    const { handle } = this;
+    if (u32('value', value) > 255) throw rangeError('value', 'an integer from 0 to 255', value);
+    const [at, count] = range(offset, length, this.length);
+    this.#complete('fill', at, count, native.mappingFill(handle, at, count, value));
+  }
+
+  /**
+   * Compares a range with bytes.
+   *
+   * @returns the offset in `expected` of the first byte that differs, or -1 when all are equal
+   * @throws {MemoryAccessError} at the first page that cannot be read, when all before it is equal
+   */
+  compare(offset: U64, expected: NodeJS.ArrayBufferView | ArrayBufferLike): number {
+    const { handle } = this;
+    const buffer = bytes('expected', expected);
+    const [at, length] = range(offset, buffer.byteLength, this.length);
+    const result = native.mappingCompare(handle, at, buffer);
+    if (result < 0) this.#complete('compare', at, length, -1 - result);
+    return result === length ? -1 : result;
+  }
+
+  #complete(operation: string, offset: number, length: number, done: number): void {
+    if (done !== length) throw this.#accessError(operation, offset + done, done);
+  }
+
+  #accessError(operation: string, at: number, done: number): MemoryAccessError {
+    for (const slot of this.#slots.values()) {
+      const within = at - slot.mappingOffset;
+      if (within >= 0 && BigInt(within) < BigInt(slot.size))
+        return new MemoryAccessError(operation, at, done, BigInt(slot.guestPhysAddr) + BigInt(within));
+    }
+    return new MemoryAccessError(operation, at, done);
+  }
+
+  /**
+   * An ArrayBuffer over the memory itself: no copy, and no guard either. Every page of the range is touched first
+   * (MADV_POPULATE_READ, 5.14), which allocates it; where one cannot be accessed now the view is refused.
+   *
+   * It is detached when the mapping is closed or the range is converted to private through this package. A view that
+   * cannot be detached, because it was transferred or marked as untransferable, then shows zero pages instead, so that it
+   * never crashes. What another process converts, no view can know of.
+   *
+   * @throws {MemoryAccessError} where a page of the range cannot be accessed, or the mapping cannot be written
+   */
+  view(offset: U64 = 0, length: U64 = this.length - Number(offset)): ArrayBuffer {
+    const { handle } = this;
+    const [at, count] = range(offset, length, this.length);
+    const begin = at - (at % pageSize);
+    const end = at + count;
+    if (count > 0) {
+      // JavaScript has no read-only memory, so a view must be able to take a store as well as a load.
+      const result = native.mappingAdvise(handle, begin, end - begin, Advice.POPULATE_WRITE);
+      if (result === -14 || result === -12 || result === -133) throw this.#accessError('view', at, 0);
+      checked(result, 'madvise', { offset: begin, length: end - begin, advice: Advice.POPULATE_WRITE });
+    }
+    const number = this.#nextView++;
+    const buffer = native.mappingView(handle, number, at, count);
+    this.#views.set(number, { buffer: new WeakRef(buffer), offset: at, length: count });
+    mappingOfView.set(buffer, this);
+    return buffer;
+  }
+
+  /**
+   * Detaches the views that touch a range; reading them afterwards gives nothing, as after `transfer()`. Pages under one
+   * that cannot be detached become zero pages for this mapping, and its guarded access to them fails from then on.
+   */
+  detachViews(offset: U64 = 0, length: U64 = this.length - Number(offset)): void {
+    const { handle } = this;
+    const [at, count] = range(offset, length, this.length);
+    for (const [number, view] of this.#views) {
+      if (view.offset >= at + count || at >= view.offset + view.length) continue;
+      if (this.#detach(handle, number, view)) continue;
+      const from = Math.max(at, view.offset);
+      const to = Math.min(at + count, view.offset + view.length);
+      checked(native.mappingSeal(handle, from, to - from), 'mmap', { offset: from, length: to - from });
+    }
+  }
+
+  #detach(handle: Handle, number: number, view: TrackedView): boolean {
+    const buffer = view.buffer.deref();
+    const detachable = buffer && !isMarkedAsUntransferable(buffer);
+    const gone = native.mappingDetachView(handle, number, detachable ? buffer : undefined);
+    if (gone) this.#views.delete(number);
+    return gone;
+  }
+
+  protected override beforeClose(handle: Handle): void {
+    for (const [number, view] of this.#views) this.#detach(handle, number, view);
+    this.#views.clear();
+  }
+
+  /**
+   * madvise on a range.
+   *
+   * @param advice one of {@link Advice}, or any other number to see what the kernel says
+   * @throws {KvmError} EINVAL where kernel or memory does not take it, EFAULT from POPULATE_* at an inaccessible page
+   */
+  advise(advice: number, offset: U64 = 0, length: U64 = this.length - Number(offset)): void {
+    const { handle } = this;
+    const [at, count] = range(offset, length, this.length);
+    // REMOVE and the others leave views usable; none of them makes an address inaccessible that was not.
+    checked(native.mappingAdvise(handle, at, count, i32('advice', advice)), 'madvise', {
+      offset: at,
+      length: count,
+      advice,
+    });
+  }
+
+  /** mprotect on a range; views over it are detached first when it takes READ or WRITE away. */
+  protect(protection: number, offset: U64 = 0, length: U64 = this.length - Number(offset)): void {
+    const { handle } = this;
+    const [at, count] = range(offset, length, this.length);
+    const bits = i32('protection', protection);
+    if ((bits & 3) !== 3) this.detachViews(at, count);
+    checked(native.mappingProtect(handle, at, count, bits), 'mprotect', {
+      offset: at,
+      length: count,
+      protection: bits,
+    });
+  }
+
+  /**
+   * mbind on a range. Kernels before 6.19 accept a policy for guest_memfd and ignore it; see `capabilities`.
+   *
+   * @param given.mode one of {@link MemoryPolicy}
+   * @param given.nodes node numbers, 0 to 1023
+   * @param given.flags {@link BindFlag}s, default 0
+   * @throws {KvmError} EINVAL for an unknown mode or nodes that do not fit it
+   */
+  bind(given: { mode: number; nodes?: readonly number[]; flags?: number; offset?: U64; length?: U64 }): void {
+    const { mode, nodes = [], flags = 0, offset = 0 } = options('options', given);
+    const { handle } = this;
+    const [at, count] = range(offset, given.length ?? this.length - Number(offset), this.length);
+    if (!Array.isArray(nodes)) throw typeError('nodes', 'an array of node numbers', nodes);
+    const mask = new BigUint64Array(nodes.length === 0 ? 0 : 16);
+    for (const node of nodes) {
+      if (u32('nodes', node) > 1023) throw rangeError('nodes', 'node numbers from 0 to 1023', node);
+      mask[node >> 6] = (mask[node >> 6] ?? 0n) | (1n << BigInt(node & 63));
+    }
+    checked(native.mappingBind(handle, at, count, i32('mode', mode), u32('flags', flags), mask), 'mbind', {
+      mode,
+      nodes: nodes.join('+'),
+      flags,
+      offset: at,
+      length: count,
+    });
+  }
+
+  /** get_mempolicy of one address (MPOL_F_ADDR). ENOSYS on a kernel without NUMA. */
+  policy(offset: U64 = 0): PolicyAt {
+    const { handle } = this;
+    const [at] = range(offset, 1, this.length);
+    const words = new BigUint64Array(17);
+    checked(native.mappingPolicy(handle, at, words), 'get_mempolicy', { offset: at });
+    const nodes: number[] = [];
+    for (let node = 0; node < 1024; node++)
+      if (((words[1 + (node >> 6)] ?? 0n) >> BigInt(node & 63)) & 1n) nodes.push(node);
+    return { mode: Number(words[0]), nodes };
+  }
+
+  /**
+   * mincore: which pages are in memory. For a guest_memfd these are the ones that the host has touched through any
+   * mapping; pages that were only allocated or only touched by the guest may count as absent.
+   *
+   * @param offset page-aligned
+   * @returns one entry a page
+   */
+  residency(offset: U64 = 0, length: U64 = this.length - Number(offset)): boolean[] {
+    const { handle } = this;
+    const [at, count] = range(offset, length, this.length);
+    const pages = new Uint8Array(Math.ceil(count / pageSize));
+    checked(native.mappingResidency(handle, at, count, pages), 'mincore', { offset: at, length: count });
+    return Array.from(pages, (page) => (page & 1) === 1);
+  }
+
+  /**
+   * The NUMA node of each page, from move_pages without moving: a node number, or a negative errno (-2, ENOENT, for a page
+   * this process has not touched).
+   */
+  nodes(offset: U64 = 0, length: U64 = this.length - Number(offset)): number[] {
+    const { handle } = this;
+    const [at, count] = range(offset, length, this.length);
+    const pages = new Int32Array(Math.ceil(count / pageSize));
+    checked(native.mappingNodes(handle, at, pages), 'move_pages', { offset: at, pages: pages.length });
+    return Array.from(pages);
+  }
+
+  /** @internal A slot of a VM begins at `mappingOffset`: for the guest physical address in errors. */
+  enterSlot(vm: object, slot: number, mappingOffset: number, guestPhysAddr: U64, size: U64): void {
+    this.#slots.set(slotKey(vm, slot), { mappingOffset, guestPhysAddr, size });
+  }
+
+  /** @internal */
+  leaveSlot(vm: object, slot: number): void {
+    this.#slots.delete(slotKey(vm, slot));
+  }
+}
+
+const vmNumbers = new WeakMap<object, number>();
+let nextVmNumber = 1;
+
+function slotKey(vm: object, slot: number): string {
+  let number = vmNumbers.get(vm);
+  if (number === undefined) {
+    number = nextVmNumber++;
+    vmNumbers.set(vm, number);
+  }
+  return `${number}:${slot}`;
+}
+
+/**
+ * Anonymous memory of this process (mmap with MAP_ANONYMOUS), zeroed: what a memslot without guest_memfd lies on.
+ *
+ * @param given.size bytes, rounded up to whole pages
+ * @param given.flags {@link MapFlag}s besides ANONYMOUS, default PRIVATE | NORESERVE
+ *
+ * @example
+ * using ram = mapAnonymous({ size: 1 << 20 });
+ * vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, size: ram.length, mapping: ram });
+ */
+export function mapAnonymous(given: { size: U64; protection?: number; flags?: number; alignment?: U64 }): Mapping {
+  const { size, flags = MapFlag.PRIVATE | MapFlag.NORESERVE, ...rest } = options('options', given);
+  return Mapping.create(anonymous, {
+    ...rest,
+    length: u64('size', size),
+    flags: (u32('flags', flags) | MapFlag.ANONYMOUS) >>> 0,
+  });
+}

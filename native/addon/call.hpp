@@ -1,0 +1,85 @@
+#pragma once
+
+#include "addon/environment.hpp"
+
+#include <cstdint>
+#include <napi.h>
+#include <span>
+
+namespace gm {
+
+/// The arguments of one call from lib/kvm, which has validated their types and ranges: addresses come as numbers up to
+/// 2^53 - 1 and as bigints above, everything else as numbers or typed arrays.
+class Call {
+  public:
+    explicit Call(const Napi::CallbackInfo& info)
+        : info_(info), environment_(*static_cast<Environment*>(info.Data())) {}
+
+    [[nodiscard]] Napi::Env env() const { return info_.Env(); }
+    [[nodiscard]] Environment& environment() const { return environment_; }
+    [[nodiscard]] Napi::Value value(std::size_t i) const { return info_[i]; }
+
+    [[nodiscard]] std::uint32_t u32(std::size_t i) const {
+        std::uint32_t value = 0;
+        check(napi_get_value_uint32(env(), info_[i], &value));
+        return value;
+    }
+    [[nodiscard]] std::int32_t i32(std::size_t i) const {
+        std::int32_t value = 0;
+        check(napi_get_value_int32(env(), info_[i], &value));
+        return value;
+    }
+    [[nodiscard]] double number(std::size_t i) const {
+        double value = 0;
+        check(napi_get_value_double(env(), info_[i], &value));
+        return value;
+    }
+    [[nodiscard]] std::uint64_t u64(std::size_t i) const {
+        std::int64_t number = 0;
+        if (napi_get_value_int64(env(), info_[i], &number) == napi_ok) return static_cast<std::uint64_t>(number);
+        std::uint64_t value = 0;
+        bool lossless = false;
+        check(napi_get_value_bigint_uint64(env(), info_[i], &value, &lossless));
+        return value;
+    }
+    /// The elements of a typed array, whose type lib/kvm chose to fit T.
+    template <typename T> [[nodiscard]] std::span<T> array(std::size_t i) const {
+        void* data = nullptr;
+        std::size_t length = 0;
+        napi_typedarray_type type;
+        check(napi_get_typedarray_info(env(), info_[i], &type, &length, &data, nullptr, nullptr));
+        return {static_cast<T*>(data), length};
+    }
+
+    template <typename T> [[nodiscard]] T& object(std::size_t i) const { return environment_.get<T>(env(), u32(i)); }
+    [[nodiscard]] Mapping& mapping(std::size_t i) const { return *object<MappingEntry>(i).mapping; }
+
+    [[nodiscard]] Napi::Value give(double value) const { return Napi::Number::New(env(), value); }
+    /// A new handle, or a negative errno.
+    template <typename T> [[nodiscard]] Napi::Value give(Result<std::shared_ptr<T>> result) const {
+        return give(result.ok() ? environment_.add(std::move(*result)) : -result.error);
+    }
+
+    void check(napi_status status) const {
+        if (status != napi_ok) throw Napi::Error::New(env());
+    }
+
+  private:
+    const Napi::CallbackInfo& info_;
+    Environment& environment_;
+};
+
+using Function = Napi::Value (*)(const Call&);
+struct Export {
+    const char* name;
+    Function function;
+};
+
+// One list for each file of this folder.
+std::span<const Export> kvm_exports();
+std::span<const Export> vm_exports();
+std::span<const Export> guest_memfd_exports();
+std::span<const Export> mapping_exports();
+std::span<const Export> vcpu_exports();
+
+} // namespace gm

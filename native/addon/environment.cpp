@@ -1,0 +1,74 @@
+#include "addon/environment.hpp"
+
+namespace gm {
+namespace {
+
+Status close_object(Kvm& kvm) {
+    kvm.close();
+    return 0;
+}
+Status close_object(Vm& vm) {
+    vm.close();
+    return 0;
+}
+Status close_object(GuestMemfd& guest_memfd) {
+    guest_memfd.close();
+    return 0;
+}
+Status close_object(MappingEntry& entry) {
+    return entry.mapping->close();
+}
+Status close_object(VcpuEntry& entry) {
+    entry.vcpu->close();
+    entry.exit_block.Reset();
+    return 0;
+}
+
+} // namespace
+
+Environment::Environment(Napi::Env env) {
+    // A cleanup hook, not the instance data's destructor: Node runs all hooks before it frees the thread-safe functions
+    // that vCPU threads call, so joining the threads here is what makes a worker's end safe.
+    env.AddCleanupHook([this] { close_all(); });
+}
+
+void Environment::close_all() {
+    for (auto& [handle, object] : objects_) {
+        if (auto* entry = std::get_if<std::shared_ptr<VcpuEntry>>(&object)) (void)close_object(**entry);
+    }
+    for (auto& [handle, object] : objects_) {
+        std::visit([](auto& held) { (void)close_object(*held); }, object);
+    }
+    objects_.clear();
+}
+
+double Environment::add(Object object) {
+    const std::uint32_t handle = next_++;
+    objects_.emplace(handle, std::move(object));
+    return handle;
+}
+
+Status Environment::close(std::uint32_t handle) {
+    auto node = objects_.extract(handle);
+    if (node.empty()) return 0;
+    return std::visit([](auto& held) { return close_object(*held); }, node.mapped());
+}
+
+int Environment::fd_of(Napi::Env env, std::uint32_t handle) {
+    const auto found = objects_.find(handle);
+    if (found != objects_.end()) {
+        if (auto* kvm = std::get_if<std::shared_ptr<Kvm>>(&found->second)) return (*kvm)->fd();
+        if (auto* vm = std::get_if<std::shared_ptr<Vm>>(&found->second)) return (*vm)->fd();
+        if (auto* gmem = std::get_if<std::shared_ptr<GuestMemfd>>(&found->second)) return (*gmem)->fd();
+        if (auto* vcpu = std::get_if<std::shared_ptr<VcpuEntry>>(&found->second)) return (*vcpu)->vcpu->fd();
+    }
+    throw_unknown_handle(env);
+}
+
+void Environment::throw_unknown_handle(Napi::Env env) {
+    Napi::Error error = Napi::Error::New(env, "no such open object; lib/kvm checks this before it calls");
+    error.Set("code", Napi::String::New(env, "ERR_INVALID_STATE"));
+    throw error;
+}
+
+} // namespace gm

@@ -1,0 +1,81 @@
+#pragma once
+
+#include "core/guest_memfd.hpp"
+#include "core/kvm.hpp"
+#include "core/mapping.hpp"
+#include "core/vcpu.hpp"
+#include "core/vm.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <napi.h>
+#include <unordered_map>
+#include <variant>
+
+namespace gm {
+
+/// One ArrayBuffer over a mapping. The finalizer of its backing store owns it.
+struct View {
+    std::shared_ptr<AddressRange> range;
+    bool counted = true; ///< still among range->views
+    void discount() {
+        if (counted) range->views--;
+        counted = false;
+    }
+    ~View() { discount(); }
+};
+
+/// A mapping with the views that JavaScript made of it, by the number JavaScript gave them.
+struct MappingEntry {
+    std::shared_ptr<Mapping> mapping;
+    std::unordered_map<std::uint32_t, std::weak_ptr<View>> views;
+};
+
+/// A vCPU with the block of JavaScript memory into which each exit is copied.
+struct VcpuEntry {
+    std::shared_ptr<Vcpu> vcpu;
+    Napi::Reference<Napi::Uint8Array> exit_block;
+    std::span<std::uint8_t> exit_bytes;
+};
+
+/// What the addon keeps for one Node environment (the main thread or a worker): its open objects, by handle.
+///
+/// JavaScript holds numbers, because a free function with numbers costs half of a wrapped object's method. Handles are
+/// never used twice, so a stale one is an error and cannot name somebody else's object.
+class Environment {
+  public:
+    using Object = std::variant<std::shared_ptr<Kvm>, std::shared_ptr<Vm>, std::shared_ptr<GuestMemfd>,
+                                std::shared_ptr<MappingEntry>, std::shared_ptr<VcpuEntry>>;
+
+    explicit Environment(Napi::Env env);
+    /// Stops and joins every vCPU, closes everything: called while the environment can still run finalizers.
+    void close_all();
+
+    double add(Object object);
+    /// Forgets a handle and closes its object; 0, or a negative errno.
+    Status close(std::uint32_t handle);
+    [[nodiscard]] int fd_of(Napi::Env env, std::uint32_t handle);
+
+    template <typename T> T& get(Napi::Env env, std::uint32_t handle) {
+        const auto found = objects_.find(handle);
+        if (found != objects_.end()) {
+            if (auto* object = std::get_if<std::shared_ptr<T>>(&found->second)) return **object;
+        }
+        throw_unknown_handle(env);
+    }
+    template <typename T> const std::shared_ptr<T>& share(Napi::Env env, std::uint32_t handle) {
+        const auto found = objects_.find(handle);
+        if (found != objects_.end()) {
+            if (auto* object = std::get_if<std::shared_ptr<T>>(&found->second)) return *object;
+        }
+        throw_unknown_handle(env);
+    }
+
+  private:
+    [[noreturn]] static void throw_unknown_handle(Napi::Env env);
+
+    std::unordered_map<std::uint32_t, Object> objects_;
+    std::uint32_t next_ = 1;
+};
+
+} // namespace gm

@@ -1,0 +1,171 @@
+#include "core/mapping.hpp"
+
+#include <algorithm>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace gm {
+namespace {
+
+constexpr int mpol_f_addr = 1 << 1;
+// The kernel reads and writes nodemasks of this many bits; 1024 is the largest CONFIG_NODES_SHIFT of any distribution.
+constexpr unsigned long max_nodes = 1024;
+
+std::size_t page_size() {
+    static const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    return size;
+}
+
+} // namespace
+
+AddressRange::~AddressRange() {
+    (void)release();
+}
+
+Status AddressRange::release() {
+    if (!base_) return 0;
+    const Status status = status_of(::munmap(base_, length_));
+    base_ = nullptr;
+    return status;
+}
+
+Result<std::shared_ptr<Mapping>> Mapping::map(const MapRequest& request) {
+    using Failure = Result<std::shared_ptr<Mapping>>;
+    install_memory_guard();
+    void* hint = nullptr;
+    int flags = request.flags;
+    void* reserved = nullptr;
+    std::size_t reserved_length = 0;
+    if (request.alignment > page_size()) {
+        // mmap() aligns to pages only: reserve enough to find an aligned address, map there, give the rest back.
+        reserved_length = request.length + request.alignment;
+        if (reserved_length < request.length) return Failure::failure(ENOMEM);
+        reserved = ::mmap(nullptr, reserved_length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (reserved == MAP_FAILED) return Failure::last_error();
+        const auto from = reinterpret_cast<std::uintptr_t>(reserved);
+        const auto aligned = (from + request.alignment - 1) & ~(request.alignment - 1);
+        hint = reinterpret_cast<void*>(aligned);
+        flags |= MAP_FIXED;
+    }
+    void* base =
+        ::mmap(hint, request.length, request.protection, flags, request.fd, static_cast<off_t>(request.offset));
+    if (base == MAP_FAILED) {
+        const int error = errno;
+        if (reserved) ::munmap(reserved, reserved_length);
+        return Failure::failure(error);
+    }
+    // The kernel maps whole pages; what is owned is what it mapped.
+    const std::size_t length = (request.length + page_size() - 1) & ~(page_size() - 1);
+    if (reserved) {
+        auto* begin = static_cast<std::byte*>(reserved);
+        auto* end = begin + reserved_length;
+        auto* mapped = static_cast<std::byte*>(base);
+        if (mapped > begin) ::munmap(begin, static_cast<std::size_t>(mapped - begin));
+        if (end > mapped + length) ::munmap(mapped + length, static_cast<std::size_t>(end - (mapped + length)));
+    }
+    return std::make_shared<Mapping>(std::make_shared<AddressRange>(base, length));
+}
+
+Status Mapping::close() {
+    if (!range_) return 0;
+    const auto range = std::move(range_);
+    range_.reset();
+    if (!range->base()) return 0;
+    if (range->slots == 0 && range->views == 0) return range->release();
+    const int protection = range->views > 0 ? PROT_READ | PROT_WRITE : PROT_NONE;
+    const void* replaced = ::mmap(range->base(), range->length(), protection,
+                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    // Where that fails the memory itself stays until the last user is gone: late, but never unsafe.
+    return replaced == MAP_FAILED ? -errno : 0;
+}
+
+bool Mapping::contains(std::uint64_t offset, std::uint64_t length) const {
+    return offset <= range_->length() && length <= range_->length() - offset;
+}
+
+std::size_t Mapping::unsealed(std::uint64_t offset, std::size_t length) const {
+    std::uint64_t end = offset + length;
+    for (const Sealed& sealed : sealed_) {
+        if (sealed.begin < end && offset < sealed.end) end = std::max(sealed.begin, offset);
+    }
+    return static_cast<std::size_t>(end - offset);
+}
+
+GuardedOutcome Mapping::read(std::uint64_t offset, void* to, std::size_t length) const {
+    const std::size_t allowed = unsealed(offset, length);
+    GuardedOutcome outcome = guarded_copy(to, base() + offset, allowed);
+    if (allowed < length) outcome.faulted = true;
+    return outcome;
+}
+
+GuardedOutcome Mapping::write(std::uint64_t offset, const void* from, std::size_t length) const {
+    const std::size_t allowed = unsealed(offset, length);
+    GuardedOutcome outcome = guarded_copy(base() + offset, from, allowed);
+    if (allowed < length) outcome.faulted = true;
+    return outcome;
+}
+
+GuardedOutcome Mapping::fill(std::uint64_t offset, std::uint8_t value, std::size_t length) const {
+    const std::size_t allowed = unsealed(offset, length);
+    GuardedOutcome outcome = guarded_fill(base() + offset, value, allowed);
+    if (allowed < length) outcome.faulted = true;
+    return outcome;
+}
+
+GuardedOutcome Mapping::compare(std::uint64_t offset, const void* expected, std::size_t length) const {
+    const std::size_t allowed = unsealed(offset, length);
+    GuardedOutcome outcome = guarded_compare(base() + offset, expected, allowed);
+    if (outcome.equal && allowed < length) outcome.faulted = true;
+    return outcome;
+}
+
+Status Mapping::advise(std::uint64_t offset, std::uint64_t length, int advice) const {
+    int result;
+    do {
+        result = ::madvise(base() + offset, length, advice);
+    } while (result < 0 && errno == EINTR);
+    return status_of(result);
+}
+
+Status Mapping::protect(std::uint64_t offset, std::uint64_t length, int protection) const {
+    return status_of(::mprotect(base() + offset, length, protection));
+}
+
+Status Mapping::bind(std::uint64_t offset, std::uint64_t length, int mode, const std::vector<std::uint64_t>& nodes,
+                     unsigned flags) const {
+    // The kernel reads one bit fewer than maxnode says, so the count names one more than there are.
+    const unsigned long max_node = nodes.empty() ? 0 : nodes.size() * 64 + 1;
+    return status_of(static_cast<int>(::syscall(SYS_mbind, base() + offset, length, static_cast<unsigned long>(mode),
+                                                nodes.empty() ? nullptr : nodes.data(), max_node, flags)));
+}
+
+Status Mapping::policy(std::uint64_t offset, int& mode, std::vector<std::uint64_t>& nodes) const {
+    nodes.assign(max_nodes / 64, 0);
+    return status_of(static_cast<int>(
+        ::syscall(SYS_get_mempolicy, &mode, nodes.data(), max_nodes + 1, base() + offset, mpol_f_addr)));
+}
+
+Status Mapping::residency(std::uint64_t offset, std::uint64_t length, unsigned char* pages) const {
+    return status_of(::mincore(base() + offset, length, pages));
+}
+
+Status Mapping::nodes(std::uint64_t offset, std::size_t pages, int* nodes) const {
+    std::vector<void*> addresses(pages);
+    for (std::size_t i = 0; i < pages; i++) addresses[i] = base() + offset + i * page_size();
+    return status_of(
+        static_cast<int>(::syscall(SYS_move_pages, 0, pages, addresses.data(), nullptr, nodes, 0)));
+}
+
+Status Mapping::seal(std::uint64_t offset, std::uint64_t length) {
+    const std::uint64_t begin = offset & ~(page_size() - 1);
+    const std::uint64_t end = std::min<std::uint64_t>(this->length(), (offset + length + page_size() - 1) & ~(page_size() - 1));
+    if (begin >= end) return 0;
+    const void* replaced = ::mmap(base() + begin, end - begin, PROT_READ | PROT_WRITE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (replaced == MAP_FAILED) return -errno;
+    sealed_.push_back({begin, end});
+    return 0;
+}
+
+} // namespace gm
