@@ -15,6 +15,14 @@ const maxCommands = (layout.tables - layout.mailbox) / mailbox.commandSize - 1;
 /** The port by which the guest program says that it is through with a list. */
 const donePort = 0x600;
 
+/**
+ * Commands run in ring 3, but for those that need ring 0. A KVM that does not run on virtualisation hardware (kvm_pvm)
+ * executes ring 0 in its instruction emulator, which reaches memory through userspace_addr: only from ring 3 does the guest
+ * take the page faults that a check of guest_memfd is about.
+ */
+const user = 3;
+const needsSupervisor = (command: GuestCommand) => command.op === 'hypercall' || command.op === 'halt';
+
 /** How a list of commands went. */
 export interface AgentRun {
   /** True when the whole list was done. */
@@ -85,6 +93,7 @@ export class GuestAgent implements Disposable {
   readonly #base: bigint;
   #commands: readonly GuestCommand[] = [];
   #inList = false;
+  #ring: 0 | 3 = user;
 
   private constructor(vcpu: Vcpu, memory: Mapping, base: bigint) {
     this.vcpu = vcpu;
@@ -123,20 +132,31 @@ export class GuestAgent implements Disposable {
   }
 
   #enterLongMode(): void {
-    const data = { base: 0n, limit: 0xffffffff, selector: 16, type: 3, present: 1, dpl: 0, db: 1, s: 1, l: 0, g: 1 };
-    const code = { ...data, selector: 8, type: 11, db: 0, l: 1 };
     this.vcpu.setSpecialRegisters({
-      cs: code,
-      ds: data,
-      es: data,
-      fs: data,
-      gs: data,
-      ss: data,
       cr0: 0x8000_0021n, // PG, NE, PE
       cr3: this.#tables.root,
       cr4: 0x20n, // PAE
       efer: 0x500n, // LMA, LME
     });
+    this.#enterRing(user);
+  }
+
+  #enterRing(ring: 0 | 3): void {
+    const data = {
+      base: 0n,
+      limit: 0xffffffff,
+      selector: 16 | ring,
+      type: 3,
+      present: 1,
+      dpl: ring,
+      db: 1,
+      s: 1,
+      l: 0,
+      g: 1,
+    };
+    const code = { ...data, selector: 8 | ring, type: 11, db: 0, l: 1 };
+    this.vcpu.setSpecialRegisters({ cs: code, ds: data, es: data, fs: data, gs: data, ss: data });
+    this.#ring = ring;
     this.restart();
   }
 
@@ -145,7 +165,7 @@ export class GuestAgent implements Disposable {
     this.vcpu.setRegisters({
       rip: this.#base + BigInt(layout.program),
       rdi: this.#base + BigInt(layout.mailbox),
-      rflags: 2n,
+      rflags: 0x3002n, // the bit that is always set, and port access for every ring
     });
     this.#inList = false;
   }
@@ -156,6 +176,8 @@ export class GuestAgent implements Disposable {
     const bytes = encodeCommands(commands, hypercallWidth());
     for (const command of commands)
       for (const [gpa, length] of touchedRanges(command)) this.#tables.ensure(gpa, length);
+    const ring = commands.some(needsSupervisor) ? 0 : user;
+    if (ring !== this.#ring) this.#enterRing(ring);
     this.#memory.write(layout.mailbox, bytes);
     this.#commands = commands;
     this.#inList = true;

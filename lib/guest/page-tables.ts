@@ -2,6 +2,7 @@ import type { Mapping } from '../kvm/mapping.ts';
 
 const present = 0x1n;
 const writable = 0x2n;
+const user = 0x4n;
 const large = 0x80n;
 const tablePage = 4096n;
 const pageShift = 21n; // 2 MiB pages
@@ -52,7 +53,7 @@ export class IdentityPageTables {
     const directory = this.#table(key, pointers, gigabyte % entries);
     const pages = new BigUint64Array(Number(entries));
     for (let i = 0n; i < entries; i++)
-      pages[Number(i)] = (((gigabyte << 9n) | i) << pageShift) | present | writable | large;
+      pages[Number(i)] = (((gigabyte << 9n) | i) << pageShift) | present | writable | large | user;
     this.#memory.write(directory, pages);
   }
 
@@ -67,7 +68,7 @@ export class IdentityPageTables {
     const table = this.#next;
     this.#next += tablePage;
     this.#tables.set(key, table);
-    this.#memory.write(parent + index * 8n, BigUint64Array.of((this.#offset + table) | present | writable));
+    this.#memory.write(parent + index * 8n, BigUint64Array.of((this.#offset + table) | present | writable | user));
     return table;
   }
 }

@@ -1,0 +1,59 @@
+#!/usr/bin/env node
+import { ExitCode, type Io, UsageError } from './io.ts';
+
+const help = `Usage: gmem COMMAND [options]
+
+KVM guest memory for Node: what this kernel's guest_memfd really does.
+
+Commands:
+  probe      what this machine's KVM offers, and why what is missing is missing
+  smoke      run the smoke suite on this machine's KVM
+
+  gmem COMMAND --help tells more.  gmem --version prints the version.
+`;
+
+type Command = (argv: readonly string[], io: Io) => Promise<number>;
+
+// Loaded when asked for: each command pays only for what it needs.
+const commands: Record<string, () => Promise<Command>> = {
+  probe: async () => (await import('./probe.ts')).probeCommand,
+  smoke: async () => (await import('./smoke.ts')).smokeCommand,
+};
+
+async function main(argv: readonly string[]): Promise<number> {
+  const [name, ...rest] = argv;
+  if (name === '--version' || name === '-V') {
+    process.stdout.write(`${(await import('./tool.ts')).tool.version}\n`);
+    return ExitCode.ok;
+  }
+  if (name === '--help' || name === '-h' || name === 'help') {
+    process.stdout.write(help);
+    return ExitCode.ok;
+  }
+  if (name === undefined) {
+    process.stderr.write(help);
+    return ExitCode.usage;
+  }
+  const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (!load) throw new UsageError(`there is no command "${name}"; gmem --help lists them`);
+  return (await load())(rest, process);
+}
+
+// A reader that stops reading, as `| head -1` does, is no failure of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit();
+  throw error;
+});
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (error instanceof UsageError) {
+    process.stderr.write(`gmem: ${message}\n`);
+    process.exitCode = ExitCode.usage;
+  } else if (code === 'ERR_ADDON_NOT_BUILT' || code === 'ERR_ADDON_LOAD' || code === 'ERR_UNSUPPORTED_PLATFORM') {
+    process.stderr.write(`gmem: ${message}\n`);
+    process.exitCode = ExitCode.nothingRan;
+  } else throw error;
+}

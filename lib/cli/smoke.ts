@@ -1,0 +1,144 @@
+import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { json } from '../reporters/json.ts';
+import { pretty } from '../reporters/pretty.ts';
+import { painter } from '../reporters/style.ts';
+import { checks as catalogue } from '../smoke/catalogue.ts';
+import type { SuiteResult } from '../smoke/model.ts';
+import { NothingRanError, runChecks } from '../smoke/runner.ts';
+import { selectChecks } from '../smoke/select.ts';
+import { ExitCode, type Io, parsing, UsageError } from './io.ts';
+import { tool } from './tool.ts';
+
+const help = `Usage: gmem smoke [PATTERN…] [options]
+
+Runs the smoke suite on this machine's KVM and tells what its guest_memfd really does.
+PATTERN is a part of a check's name, a glob over the whole name, or the id of one of the kernel's selftests (G5).
+
+Options:
+  --list                    list the checks and run none
+  --reporter NAME[=FILE]    pretty or json, to standard output or FILE; may be given several times (default: pretty)
+  --timeout S               seconds that one check may take (default: 10)
+  --device PATH             the KVM device (default: /dev/kvm)
+  -h, --help                this text
+
+Exit status: 0 no unexpected failure, 1 a check failed, 2 wrong usage, 4 nothing could run, 130 interrupted.
+`;
+
+const renderers = { pretty, json } as const;
+
+interface Reporter {
+  readonly name: keyof typeof renderers;
+  readonly file: string | undefined;
+}
+
+function parseReporter(text: string): Reporter {
+  const separator = text.indexOf('=');
+  const name = separator === -1 ? text : text.slice(0, separator);
+  if (name !== 'pretty' && name !== 'json')
+    throw new UsageError(`there is no reporter "${name}"; there are: ${Object.keys(renderers).join(', ')}`);
+  const file = separator === -1 ? undefined : text.slice(separator + 1);
+  if (file === '') throw new UsageError(`--reporter ${text}: the file name is missing`);
+  return { name, file };
+}
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!(seconds > 0 && seconds <= 86_400) || text.trim() === '')
+    throw new UsageError(`--timeout takes seconds above 0 and up to 86400, not "${text}"`);
+  return seconds;
+}
+
+/** Every reporter gets its turn, whatever becomes of the others. */
+function report(result: SuiteResult, reporters: readonly Reporter[], io: Io): boolean {
+  let complete = true;
+  for (const { name, file } of reporters) {
+    const text = renderers[name](result, painter(file === undefined ? io.stdout : {}));
+    if (file === undefined) {
+      io.stdout.write(text);
+      continue;
+    }
+    try {
+      writeFileSync(file, text);
+    } catch (error) {
+      complete = false;
+      io.stderr.write(`gmem smoke: the ${name} report could not be written: ${(error as Error).message}\n`);
+    }
+  }
+  return complete;
+}
+
+function exitCode({ summary, interrupted }: SuiteResult): number {
+  if (interrupted) return ExitCode.interrupted;
+  if (summary.fail + summary.error > 0) return ExitCode.failed;
+  return summary.pass + summary.xfail > 0 ? ExitCode.ok : ExitCode.nothingRan;
+}
+
+function list(selected: readonly (typeof catalogue)[number][], io: Io): void {
+  const width = Math.max(...selected.map((check) => check.name.length));
+  for (const check of selected) {
+    const upstream = check.upstream?.join(' ') ?? '';
+    io.stdout.write(`${check.name.padEnd(width)}  ${upstream.padEnd(7)}  ${check.title}\n`);
+  }
+}
+
+/** `gmem smoke`. */
+export async function smokeCommand(argv: readonly string[], io: Io): Promise<number> {
+  const { values, positionals } = parsing(() =>
+    parseArgs({
+      args: [...argv],
+      allowPositionals: true,
+      options: {
+        list: { type: 'boolean' },
+        reporter: { type: 'string', multiple: true },
+        timeout: { type: 'string', default: '10' },
+        device: { type: 'string', default: '/dev/kvm' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    }),
+  );
+  if (values.help) {
+    io.stdout.write(help);
+    return ExitCode.ok;
+  }
+  const reporters = (values.reporter ?? ['pretty']).map(parseReporter);
+  const timeoutSeconds = parseSeconds(values.timeout);
+  const { selected, unmatched } = selectChecks(catalogue, positionals);
+  if (unmatched.length > 0)
+    throw new UsageError(
+      `no check matches ${unmatched.map((pattern) => `"${pattern}"`).join(', ')}; see gmem smoke --list`,
+    );
+  if (values.list) {
+    list(selected, io);
+    return ExitCode.ok;
+  }
+
+  const interrupt = new AbortController();
+  const onSignal = () => interrupt.abort();
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  const live = io.stderr.isTTY === true;
+  const clear = () => live && io.stderr.write('\r\x1b[K');
+  try {
+    const result = await runChecks({
+      checks: selected,
+      device: values.device,
+      timeoutSeconds,
+      tool,
+      signal: interrupt.signal,
+      onStart: (name, index) => live && io.stderr.write(`\r\x1b[K[${index + 1}/${selected.length}] ${name}`),
+    });
+    clear();
+    const complete = report(result, reporters, io);
+    const code = exitCode(result);
+    if (code === ExitCode.nothingRan)
+      io.stderr.write(`gmem smoke: every check was skipped: ${result.checks[0]?.reason ?? 'no reason is known'}\n`);
+    return complete || code !== ExitCode.ok ? code : ExitCode.failed;
+  } catch (error) {
+    clear();
+    if (!(error instanceof NothingRanError)) throw error;
+    io.stderr.write(`gmem smoke: nothing could run. ${error.message}\n`);
+    return interrupt.signal.aborted ? ExitCode.interrupted : ExitCode.nothingRan;
+  } finally {
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  }
+}

@@ -1,0 +1,103 @@
+import type { CheckContext } from './context.ts';
+import type { Requirement } from './requirements.ts';
+
+/**
+ * How a check ended.
+ * - `pass`: the kernel did what the check asserts.
+ * - `fail`: it did not.
+ * - `xfail`: it did not, because of a kernel bug on our list that this kernel release is expected to have.
+ * - `skip`: the check could not be asked here; `reason` tells why.
+ * - `error`: no verdict: the check itself broke, crashed its process or did not end in time.
+ */
+export type Status = 'pass' | 'fail' | 'xfail' | 'skip' | 'error';
+
+/** A property of the kernel's guest_memfd, and the function that finds out whether it holds. */
+export interface Check {
+  /** `subject/property`, stable: what reports and patterns go by. */
+  readonly name: string;
+  /** What it asserts, in a sentence. */
+  readonly title: string;
+  /** Counterparts among the kernel's selftests, by the ids of docs/checks.md, as 'G5'. */
+  readonly upstream?: readonly string[];
+  /** The first kernel release that is expected to pass. */
+  readonly since: string;
+  /** What must be there for the check to make sense; the first that is not gives the reason to skip. */
+  readonly requires?: readonly Requirement[];
+  /** Ids in the list of known kernel bugs that make this check fail. */
+  readonly knownBugs?: readonly string[];
+  /** Throws what `expect` throws when the property does not hold; any KvmError counts as a failure too. */
+  run(context: CheckContext): void | Promise<void>;
+}
+
+/** What a failed check saw. */
+export interface Failure {
+  readonly message: string;
+  readonly expected?: string;
+  readonly got?: string;
+  /** The VM type and guest_memfd flags it happened with, where a check tries several. */
+  readonly configuration?: string;
+}
+
+/** A bug of the kernel's that a check meets, as results show it. */
+export interface KnownBugShown {
+  readonly id: string;
+  readonly title: string;
+  /** The commit that fixes it, in the mainline tree. */
+  readonly fixedBy: string;
+}
+
+/** What came out of one check. */
+export interface CheckResult {
+  readonly name: string;
+  readonly title: string;
+  readonly status: Status;
+  readonly durationMs: number;
+  /** Why it was skipped, or has no verdict. */
+  readonly reason?: string;
+  readonly remedy?: string;
+  readonly failure?: Failure;
+  readonly upstream?: readonly string[];
+  readonly since: string;
+  readonly knownBug?: KnownBugShown;
+  /** True when a check passed that this release's known bug should have made fail. */
+  readonly unexpectedPass?: true;
+  /** What is worth knowing besides the verdict. */
+  readonly notes?: readonly string[];
+}
+
+/** The machine the checks ran on. */
+export interface HostFacts {
+  readonly kernelRelease: string;
+  readonly kernelVersion: string;
+  readonly architecture: string;
+  readonly cpu: string;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly pageSize: number;
+  readonly numaNodes: number;
+  readonly nodeVersion: string;
+  /** KVM_CHECK_EXTENSION on the device, by capability name. */
+  readonly capabilities: Readonly<Record<string, number>>;
+  /** VM types that could be created. */
+  readonly vmTypes: readonly number[];
+}
+
+/** What came out of a run: what every reporter renders, and what `--reporter json` prints. */
+export interface SuiteResult {
+  readonly schemaVersion: 1;
+  readonly tool: { readonly name: string; readonly version: string };
+  /** ISO 8601, UTC. */
+  readonly startedAt: string;
+  readonly host: HostFacts;
+  readonly summary: Readonly<Record<Status, number>> & { readonly durationMs: number };
+  /** True when the run was ended from outside; checks that had not run are skipped with that reason. */
+  readonly interrupted?: true;
+  readonly checks: readonly CheckResult[];
+}
+
+/** Counts the results by status. */
+export function summarise(checks: readonly CheckResult[], durationMs: number): SuiteResult['summary'] {
+  const summary = { pass: 0, fail: 0, xfail: 0, skip: 0, error: 0, durationMs };
+  for (const check of checks) summary[check.status]++;
+  return summary;
+}
