@@ -43,6 +43,9 @@ const table: Record<string, Record<string, Explainer>> = {
       remedy: 'Load kvm_intel or kvm_amd',
     }),
   },
+  'ioctl(KVM_GET_API_VERSION)': {
+    ENOTTY: () => ({ reason: 'the file that was opened is not a KVM device' }),
+  },
   'ioctl(KVM_CREATE_VM)': {
     EINVAL: () => ({
       reason: 'this kernel does not offer that VM type',

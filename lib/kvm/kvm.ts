@@ -44,7 +44,7 @@ export class Kvm extends FdResource {
 
   /** KVM_GET_API_VERSION: 12 on every kernel since 2.6.22. */
   apiVersion(): number {
-    return checked(native.kvmApiVersion(this.handle), 'ioctl(KVM_GET_API_VERSION)');
+    return checked(native.kvmApiVersion(this.handle), 'ioctl(KVM_GET_API_VERSION)', { path: this.path });
   }
 
   /**
