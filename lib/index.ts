@@ -1,6 +1,7 @@
 export { type AgentRun, GuestAgent, type GuestAgentOptions, GuestExitError } from './guest/agent.ts';
 export { checksum, type GuestCommand, type Width } from './guest/commands.ts';
 export type { U64 } from './kvm/arguments.ts';
+export { type Capabilities, capabilities } from './kvm/capabilities.ts';
 export * from './kvm/constants.ts';
 export { errnoName, KvmError, MemoryAccessError } from './kvm/errors.ts';
 export type * from './kvm/exits.ts';

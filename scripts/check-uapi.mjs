@@ -43,7 +43,9 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exi
 function aptMirror() {
   let text;
   try {
-    text = execFileSync('apt-get', ['indextargets', '--format', '$(REPO_URI)', 'Created-By: Packages'], { encoding: 'utf8' });
+    text = execFileSync('apt-get', ['indextargets', '--format', '$(REPO_URI)', 'Created-By: Packages'], {
+      encoding: 'utf8',
+    });
   } catch {
     throw new NoHeader('apt is not here to tell a Debian mirror; give --mirror URL, or --header-dir DIR');
   }
@@ -116,7 +118,8 @@ function typescriptConstants() {
     const body = new RegExp(`export const ${object} = \\{([\\s\\S]*?)\\} as const`).exec(text)?.[1] ?? '';
     for (const [, name, value] of body.matchAll(/^\s*(\w+): (\d+)|(?<=\{)\s*(\w+): (\d+)/gm))
       if (name) found.push([prefix + name, value]);
-    if (!/\n/.test(body)) for (const [, name, value] of body.matchAll(/(\w+): (\d+)/g)) found.push([prefix + name, value]);
+    if (!/\n/.test(body))
+      for (const [, name, value] of body.matchAll(/(\w+): (\d+)/g)) found.push([prefix + name, value]);
   }
   return found;
 }
@@ -126,7 +129,9 @@ function lines({ constants, fields, structs }, prefix) {
   return [
     ...constants.map((name) => `printf("${name} %lu\\n", (unsigned long)${prefix}${name});`),
     ...structs.map((name) => `printf("sizeof ${name} %zu\\n", sizeof(struct ${prefix}${name}));`),
-    ...fields.map(([type, field]) => `printf("${type}.${field} %zu\\n", __builtin_offsetof(struct ${prefix}${type}, ${field}));`),
+    ...fields.map(
+      ([type, field]) => `printf("${type}.${field} %zu\\n", __builtin_offsetof(struct ${prefix}${type}, ${field}));`,
+    ),
   ];
 }
 
@@ -149,7 +154,8 @@ async function main() {
   const header = values['header-dir']
     ? { directory: values['header-dir'], name: values['header-dir'] }
     : await fetchHeader(values.mirror ?? aptMirror(), values.suite);
-  if (!existsSync(join(header.directory, 'linux/kvm.h'))) throw new NoHeader(`${header.directory} holds no linux/kvm.h`);
+  if (!existsSync(join(header.directory, 'linux/kvm.h')))
+    throw new NoHeader(`${header.directory} holds no linux/kvm.h`);
 
   const all = ourNames();
   const released = {
@@ -158,7 +164,12 @@ async function main() {
     structs: all.structs.filter((name) => !pending.test(name)),
   };
   const typescript = typescriptConstants();
-  const includes = ['-isystem', header.directory, '-isystem', join(header.directory, `${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`)];
+  const includes = [
+    '-isystem',
+    header.directory,
+    '-isystem',
+    join(header.directory, `${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`),
+  ];
   const kernelLines = [
     ...lines(released, ''),
     ...typescript.map(([name]) => `printf("${name} %lu\\n", (unsigned long)${name});`),

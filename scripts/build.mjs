@@ -1,0 +1,55 @@
+// Builds what is older than its sources: the addon (build/) with node-gyp, the TypeScript (dist/) with tsc.
+//
+//   node scripts/build.mjs [native] [ts] [--force]
+//
+// npm runs this after `npm ci`, and once more at the first `npx gmem`: for a command of the package it stands in, npx links
+// the package into its cache as if it were being installed. The second time must cost next to nothing.
+import { execFileSync } from 'node:child_process';
+import { chmodSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+
+const parts = process.argv.slice(2).filter((part) => !part.startsWith('--'));
+const force = process.argv.includes('--force');
+
+/** When the newest file below the paths was changed. */
+function newest(paths) {
+  return Math.max(
+    ...paths.map((path) => {
+      const stat = statSync(path);
+      return stat.isDirectory() ? newest(readdirSync(path).map((name) => join(path, name))) : stat.mtimeMs;
+    }),
+  );
+}
+
+function isCurrent(output, inputs) {
+  try {
+    return !force && statSync(output).mtimeMs >= newest(inputs);
+  } catch {
+    return false;
+  }
+}
+
+function run(program, args) {
+  try {
+    execFileSync(program, args, { stdio: 'inherit' });
+  } catch (error) {
+    process.exit(error.status ?? 1); // it has said what is wrong
+  }
+}
+
+if (parts.length === 0 || parts.includes('native')) {
+  const sources = ['native/addon', 'native/core', 'native/guest', 'native/uapi', 'binding.gyp'];
+  if (!isCurrent('build/Release/guest_memfd.node', sources)) {
+    // Through npm's PATH and environment, which tells node-gyp where to find Node's headers.
+    run('node-gyp', ['rebuild', '--loglevel=warn']);
+  }
+}
+
+if (parts.length === 0 || parts.includes('ts')) {
+  if (!isCurrent('dist/index.js', ['lib', 'tsconfig.json'])) {
+    // From nothing, so that no file of an earlier build is left.
+    rmSync('dist', { recursive: true, force: true });
+    run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']);
+    chmodSync('dist/cli/main.js', 0o755);
+  }
+}
