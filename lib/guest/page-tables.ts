@@ -7,6 +7,8 @@ const large = 0x80n;
 const tablePage = 4096n;
 const pageShift = 21n; // 2 MiB pages
 const entries = 512n;
+// KVM takes an entry that points beyond the guest's address width for one with reserved bits: a triple fault.
+const addressableGigabytes = 64n;
 
 /**
  * x86-64 page tables of a guest, mapping addresses to themselves with 2 MiB pages, made 1 GiB at a time where a command is
@@ -47,8 +49,10 @@ export class IdentityPageTables {
   #ensureGigabyte(gigabyte: bigint): void {
     const key = `directory ${gigabyte}`;
     if (this.#tables.has(key)) return;
-    if (gigabyte >> 18n)
-      throw new RangeError(`0x${(gigabyte << 30n).toString(16)} is beyond the guest's 48-bit addresses`);
+    if (gigabyte >= addressableGigabytes)
+      throw new RangeError(
+        `0x${(gigabyte << 30n).toString(16)} is beyond the guest's 64 GiB: a vCPU without CPUID has 36 address bits`,
+      );
     const pointers = this.#table(`pointers ${gigabyte / entries}`, this.#base, gigabyte / entries);
     const directory = this.#table(key, pointers, gigabyte % entries);
     const pages = new BigUint64Array(Number(entries));

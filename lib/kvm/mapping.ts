@@ -1,7 +1,7 @@
 import * as workerThreads from 'node:worker_threads';
 import { bytes, i32, options, range, rangeError, typeError, type U64, u32, u64 } from './arguments.ts';
 import { Advice, MapFlag, Protection } from './constants.ts';
-import { checked, MemoryAccessError } from './errors.ts';
+import { checked, errnoName, MemoryAccessError } from './errors.ts';
 import { type Handle, native, pageSize } from './native.ts';
 import { KernelResource } from './resource.ts';
 
@@ -179,7 +179,7 @@ export class Mapping extends KernelResource {
 
   /**
    * An ArrayBuffer over the memory itself: no copy, and no guard either. Every page of the range is touched first
-   * (MADV_POPULATE_READ, 5.14), which allocates it; where one cannot be accessed now the view is refused.
+   * (MADV_POPULATE_WRITE, 5.14), which allocates it; where one cannot be accessed now the view is refused.
    *
    * It is detached when the mapping is closed or the range is converted to private through this package. A view that
    * cannot be detached, because it was transferred or marked as untransferable, then shows zero pages instead, so that it
@@ -195,7 +195,9 @@ export class Mapping extends KernelResource {
     if (count > 0) {
       // JavaScript has no read-only memory, so a view must be able to take a store as well as a load.
       const result = native.mappingAdvise(handle, begin, end - begin, Advice.POPULATE_WRITE);
-      if (result === -14 || result === -12 || result === -133) throw this.#accessError('view', at, 0);
+      // EFAULT and EHWPOISON: a page cannot be had; EINVAL and ENOMEM: the mapping, or a part of it, cannot be written.
+      if (result < 0 && ['EFAULT', 'EHWPOISON', 'EINVAL', 'ENOMEM'].includes(errnoName(result)))
+        throw this.#accessError('view', at, 0);
       checked(result, 'madvise', { offset: begin, length: end - begin, advice: Advice.POPULATE_WRITE });
     }
     const number = this.#nextView++;
