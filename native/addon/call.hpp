@@ -36,7 +36,8 @@ class Call {
     }
     [[nodiscard]] std::uint64_t u64(std::size_t i) const {
         std::int64_t number = 0;
-        if (napi_get_value_int64(env(), info_[i], &number) == napi_ok) return static_cast<std::uint64_t>(number);
+        if (napi_get_value_int64(env(), info_[i], &number) == napi_ok)
+            return static_cast<std::uint64_t>(number);
         std::uint64_t value = 0;
         bool lossless = false;
         check(napi_get_value_bigint_uint64(env(), info_[i], &value, &lossless));
@@ -61,7 +62,8 @@ class Call {
     }
 
     void check(napi_status status) const {
-        if (status != napi_ok) throw Napi::Error::New(env());
+        if (status != napi_ok)
+            throw Napi::Error::New(env());
     }
 
   private:

@@ -15,9 +15,7 @@ Status close_object(GuestMemfd& guest_memfd) {
     guest_memfd.close();
     return 0;
 }
-Status close_object(MappingEntry& entry) {
-    return entry.mapping->close();
-}
+Status close_object(MappingEntry& entry) { return entry.mapping->close(); }
 Status close_object(VcpuEntry& entry) {
     entry.vcpu->close();
     entry.exit_block.Reset();
@@ -34,7 +32,8 @@ Environment::Environment(Napi::Env env) {
 
 void Environment::close_all() {
     for (auto& [handle, object] : objects_) {
-        if (auto* entry = std::get_if<std::shared_ptr<VcpuEntry>>(&object)) (void)close_object(**entry);
+        if (auto* entry = std::get_if<std::shared_ptr<VcpuEntry>>(&object))
+            (void)close_object(**entry);
     }
     for (auto& [handle, object] : objects_) {
         std::visit([](auto& held) { (void)close_object(*held); }, object);
@@ -50,17 +49,22 @@ double Environment::add(Object object) {
 
 Status Environment::close(std::uint32_t handle) {
     auto node = objects_.extract(handle);
-    if (node.empty()) return 0;
+    if (node.empty())
+        return 0;
     return std::visit([](auto& held) { return close_object(*held); }, node.mapped());
 }
 
 int Environment::fd_of(Napi::Env env, std::uint32_t handle) {
     const auto found = objects_.find(handle);
     if (found != objects_.end()) {
-        if (auto* kvm = std::get_if<std::shared_ptr<Kvm>>(&found->second)) return (*kvm)->fd();
-        if (auto* vm = std::get_if<std::shared_ptr<Vm>>(&found->second)) return (*vm)->fd();
-        if (auto* gmem = std::get_if<std::shared_ptr<GuestMemfd>>(&found->second)) return (*gmem)->fd();
-        if (auto* vcpu = std::get_if<std::shared_ptr<VcpuEntry>>(&found->second)) return (*vcpu)->vcpu->fd();
+        if (auto* kvm = std::get_if<std::shared_ptr<Kvm>>(&found->second))
+            return (*kvm)->fd();
+        if (auto* vm = std::get_if<std::shared_ptr<Vm>>(&found->second))
+            return (*vm)->fd();
+        if (auto* gmem = std::get_if<std::shared_ptr<GuestMemfd>>(&found->second))
+            return (*gmem)->fd();
+        if (auto* vcpu = std::get_if<std::shared_ptr<VcpuEntry>>(&found->second))
+            return (*vcpu)->vcpu->fd();
     }
     throw_unknown_handle(env);
 }

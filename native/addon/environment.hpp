@@ -19,7 +19,8 @@ struct View {
     std::shared_ptr<AddressRange> range;
     bool counted = true; ///< still among range->views
     void discount() {
-        if (counted) range->views--;
+        if (counted)
+            range->views--;
         counted = false;
     }
     ~View() { discount(); }
@@ -59,14 +60,16 @@ class Environment {
     template <typename T> T& get(Napi::Env env, std::uint32_t handle) {
         const auto found = objects_.find(handle);
         if (found != objects_.end()) {
-            if (auto* object = std::get_if<std::shared_ptr<T>>(&found->second)) return **object;
+            if (auto* object = std::get_if<std::shared_ptr<T>>(&found->second))
+                return **object;
         }
         throw_unknown_handle(env);
     }
     template <typename T> const std::shared_ptr<T>& share(Napi::Env env, std::uint32_t handle) {
         const auto found = objects_.find(handle);
         if (found != objects_.end()) {
-            if (auto* object = std::get_if<std::shared_ptr<T>>(&found->second)) return *object;
+            if (auto* object = std::get_if<std::shared_ptr<T>>(&found->second))
+                return *object;
         }
         throw_unknown_handle(env);
     }

@@ -10,7 +10,8 @@ Napi::Value fallocate(const Call& call) {
 /// Fills seven 64-bit words: the members of FileFacts in order.
 Napi::Value facts(const Call& call) {
     Result<FileFacts> facts = call.object<GuestMemfd>(0).facts();
-    if (!facts.ok()) return call.give(-facts.error);
+    if (!facts.ok())
+        return call.give(-facts.error);
     const auto out = call.array<std::uint64_t>(1);
     const std::uint64_t words[] = {facts->size, facts->block_size,  facts->blocks,       facts->inode,
                                    facts->mode, facts->file_system, facts->close_on_exec};
@@ -38,8 +39,6 @@ constexpr Export exports[] = {
 
 } // namespace
 
-std::span<const Export> guest_memfd_exports() {
-    return exports;
-}
+std::span<const Export> guest_memfd_exports() { return exports; }
 
 } // namespace gm

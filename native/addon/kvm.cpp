@@ -7,21 +7,13 @@ Napi::Value open(const Call& call) {
     return call.give(Kvm::open(call.value(0).As<Napi::String>().Utf8Value().c_str()));
 }
 
-Napi::Value api_version(const Call& call) {
-    return call.give(call.object<Kvm>(0).api_version());
-}
+Napi::Value api_version(const Call& call) { return call.give(call.object<Kvm>(0).api_version()); }
 
-Napi::Value check_extension(const Call& call) {
-    return call.give(call.object<Kvm>(0).check_extension(call.u32(1)));
-}
+Napi::Value check_extension(const Call& call) { return call.give(call.object<Kvm>(0).check_extension(call.u32(1))); }
 
-Napi::Value vcpu_mmap_size(const Call& call) {
-    return call.give(call.object<Kvm>(0).vcpu_mmap_size());
-}
+Napi::Value vcpu_mmap_size(const Call& call) { return call.give(call.object<Kvm>(0).vcpu_mmap_size()); }
 
-Napi::Value create_vm(const Call& call) {
-    return call.give(call.object<Kvm>(0).create_vm(call.u64(1)));
-}
+Napi::Value create_vm(const Call& call) { return call.give(call.object<Kvm>(0).create_vm(call.u64(1))); }
 
 constexpr Export exports[] = {
     {"kvmOpen", open},
@@ -33,8 +25,6 @@ constexpr Export exports[] = {
 
 } // namespace
 
-std::span<const Export> kvm_exports() {
-    return exports;
-}
+std::span<const Export> kvm_exports() { return exports; }
 
 } // namespace gm

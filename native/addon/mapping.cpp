@@ -11,7 +11,8 @@ Napi::Value map(const Call& call) {
                                  .protection = call.i32(3),
                                  .flags = call.i32(4),
                                  .alignment = call.u64(5)});
-    if (!mapping.ok()) return call.give(-mapping.error);
+    if (!mapping.ok())
+        return call.give(-mapping.error);
     auto entry = std::make_shared<MappingEntry>();
     entry->mapping = std::move(*mapping);
     return call.give(call.environment().add(std::move(entry)));
@@ -24,7 +25,8 @@ Napi::Value address(const Call& call) {
 
 /// A range that lib/kvm has checked must lie inside once more: this is the last place before the memory.
 void require_inside(const Call& call, const Mapping& mapping, std::uint64_t offset, std::uint64_t length) {
-    if (!mapping.contains(offset, length)) throw Napi::RangeError::New(call.env(), "range outside the mapping");
+    if (!mapping.contains(offset, length))
+        throw Napi::RangeError::New(call.env(), "range outside the mapping");
 }
 
 Napi::Value read(const Call& call) {
@@ -75,8 +77,7 @@ Napi::Value bind(const Call& call) {
     const Mapping& mapping = call.mapping(0);
     require_inside(call, mapping, call.u64(1), call.u64(2));
     const auto words = call.array<std::uint64_t>(5);
-    return call.give(
-        mapping.bind(call.u64(1), call.u64(2), call.i32(3), {words.begin(), words.end()}, call.u32(4)));
+    return call.give(mapping.bind(call.u64(1), call.u64(2), call.i32(3), {words.begin(), words.end()}, call.u32(4)));
 }
 
 /// Fills the first word with the mode and the others with the node mask.
@@ -87,7 +88,8 @@ Napi::Value policy(const Call& call) {
     int mode = 0;
     std::vector<std::uint64_t> nodes;
     const Status status = mapping.policy(call.u64(1), mode, nodes);
-    if (status < 0) return call.give(status);
+    if (status < 0)
+        return call.give(status);
     out[0] = static_cast<std::uint64_t>(mode);
     std::copy_n(nodes.begin(), std::min(nodes.size(), out.size() - 1), out.begin() + 1);
     return call.give(0);
@@ -138,7 +140,8 @@ Napi::Value view(const Call& call) {
 Napi::Value detach_view(const Call& call) {
     MappingEntry& entry = call.object<MappingEntry>(0);
     const auto found = entry.views.find(call.u32(1));
-    if (found == entry.views.end()) return Napi::Boolean::New(call.env(), true);
+    if (found == entry.views.end())
+        return Napi::Boolean::New(call.env(), true);
     const auto view = found->second.lock();
     bool gone = !view;
     if (view && call.value(2).IsArrayBuffer()) {
@@ -150,7 +153,8 @@ Napi::Value detach_view(const Call& call) {
             gone = true;
         }
     }
-    if (gone) entry.views.erase(found);
+    if (gone)
+        entry.views.erase(found);
     return Napi::Boolean::New(call.env(), gone);
 }
 
@@ -174,8 +178,6 @@ constexpr Export exports[] = {
 
 } // namespace
 
-std::span<const Export> mapping_exports() {
-    return exports;
-}
+std::span<const Export> mapping_exports() { return exports; }
 
 } // namespace gm

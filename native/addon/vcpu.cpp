@@ -13,7 +13,8 @@ constexpr std::size_t io_data_max = 1024;
 /// (vm, id, exit block)
 Napi::Value create(const Call& call) {
     auto vcpu = Vcpu::create(call.environment().share<Vm>(call.env(), call.u32(0)), call.u32(1));
-    if (!vcpu.ok()) return call.give(-vcpu.error);
+    if (!vcpu.ok())
+        return call.give(-vcpu.error);
     auto entry = std::make_shared<VcpuEntry>();
     entry->vcpu = std::move(*vcpu);
     entry->exit_block = Napi::Persistent(call.value(2).As<Napi::Uint8Array>());
@@ -23,13 +24,16 @@ Napi::Value create(const Call& call) {
 
 void publish_exit(const VcpuEntry& entry) {
     const auto page = entry.vcpu->run_page();
-    if (entry.exit_bytes.size() < run_head + io_data_max || page.size() < run_head) return;
+    if (entry.exit_bytes.size() < run_head + io_data_max || page.size() < run_head)
+        return;
     std::memcpy(entry.exit_bytes.data(), page.data(), run_head);
     const auto* run = reinterpret_cast<const uapi::kvm_run*>(page.data());
-    if (run->exit_reason != uapi::KVM_EXIT_IO) return;
+    if (run->exit_reason != uapi::KVM_EXIT_IO)
+        return;
     const std::size_t length = std::min<std::size_t>(io_data_max, std::size_t{run->io.size} * run->io.count);
     const std::uint64_t offset = run->io.data_offset;
-    if (offset > page.size() || length > page.size() - offset) return;
+    if (offset > page.size() || length > page.size() - offset)
+        return;
     std::memcpy(entry.exit_bytes.data() + run_head, page.data() + offset, length);
 }
 
@@ -55,26 +59,32 @@ Napi::Value run_async(const Call& call) {
         call.env(), call.value(2), nullptr, Napi::String::New(call.env(), "guest-memfd vCPU"), 0, 1, nullptr,
         [](napi_env, void*, void* held) { delete static_cast<std::shared_ptr<VcpuEntry>*>(held); }, context,
         [](napi_env env, napi_value callback, void* held, void* data) {
-            if (!env || !callback) return; // the environment is ending
+            if (!env || !callback)
+                return; // the environment is ending
             const VcpuEntry& ended = **static_cast<std::shared_ptr<VcpuEntry>*>(held);
-            if (!ended.exit_block.IsEmpty()) publish_exit(ended);
+            if (!ended.exit_block.IsEmpty())
+                publish_exit(ended);
             napi_value undefined, result;
-            if (napi_get_undefined(env, &undefined) != napi_ok) return;
+            if (napi_get_undefined(env, &undefined) != napi_ok)
+                return;
             if (napi_create_int32(env, static_cast<std::int32_t>(reinterpret_cast<std::intptr_t>(data)), &result) !=
                 napi_ok)
                 return;
             napi_call_function(env, undefined, callback, 1, &result, nullptr);
         },
         &function);
-    if (made != napi_ok) delete context;
+    if (made != napi_ok)
+        delete context;
     call.check(made);
     const Status status = entry->vcpu->run_async(nanoseconds(call.number(1)), [function](int result) {
         // A closing function has let go of this thread already; releasing it again would be one too many.
         const napi_status called = napi_call_threadsafe_function(
             function, reinterpret_cast<void*>(static_cast<std::intptr_t>(result)), napi_tsfn_nonblocking);
-        if (called != napi_closing) napi_release_threadsafe_function(function, napi_tsfn_release);
+        if (called != napi_closing)
+            napi_release_threadsafe_function(function, napi_tsfn_release);
     });
-    if (status < 0) napi_release_threadsafe_function(function, napi_tsfn_release);
+    if (status < 0)
+        napi_release_threadsafe_function(function, napi_tsfn_release);
     return call.give(status);
 }
 
@@ -111,16 +121,13 @@ Napi::Value pre_fault(const Call& call) {
 }
 
 constexpr Export exports[] = {
-    {"vcpuCreate", create},   {"vcpuRun", run},
-    {"vcpuRunAsync", run_async}, {"vcpuStop", stop},
-    {"vcpuTransfer", transfer}, {"vcpuWriteRun", write_run},
+    {"vcpuCreate", create},      {"vcpuRun", run},           {"vcpuRunAsync", run_async},
+    {"vcpuStop", stop},          {"vcpuTransfer", transfer}, {"vcpuWriteRun", write_run},
     {"vcpuPreFault", pre_fault},
 };
 
 } // namespace
 
-std::span<const Export> vcpu_exports() {
-    return exports;
-}
+std::span<const Export> vcpu_exports() { return exports; }
 
 } // namespace gm

@@ -26,7 +26,8 @@ class Fd {
 
     void close() {
         // Linux frees the number even when close() reports an error, so a second try could hit somebody else's fd.
-        if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+        if (fd_ >= 0)
+            ::close(std::exchange(fd_, -1));
     }
 
   private:

@@ -28,8 +28,10 @@ bool step_over(ucontext_t* context) {
 #error "the fault guard knows x86-64 and aarch64"
 #endif
     const auto at = static_cast<std::uintptr_t>(pc);
-    if (at < reinterpret_cast<std::uintptr_t>(gm_guarded_begin)) return false;
-    if (at >= reinterpret_cast<std::uintptr_t>(gm_guarded_end)) return false;
+    if (at < reinterpret_cast<std::uintptr_t>(gm_guarded_begin))
+        return false;
+    if (at >= reinterpret_cast<std::uintptr_t>(gm_guarded_end))
+        return false;
     pc = static_cast<std::remove_reference_t<decltype(pc)>>(reinterpret_cast<std::uintptr_t>(gm_guarded_fault));
     return true;
 }
@@ -42,17 +44,19 @@ void pass_on(const struct sigaction& previous, int signal, siginfo_t* info, void
     } else if (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN) {
         // Nobody handled it before us. Without a handler the same instruction faults again, and the kernel ends the
         // process as if we had never been there. A signal sent by kill() does not come again by itself, so raise it.
-        struct sigaction dfl {};
+        struct sigaction dfl{};
         dfl.sa_handler = SIG_DFL;
         ::sigaction(signal, &dfl, nullptr);
-        if (info->si_code <= 0) ::raise(signal);
+        if (info->si_code <= 0)
+            ::raise(signal);
     } else {
         previous.sa_handler(signal);
     }
 }
 
 void on_fault(int signal, siginfo_t* info, void* context) {
-    if (info->si_code > 0 && step_over(static_cast<ucontext_t*>(context))) return;
+    if (info->si_code > 0 && step_over(static_cast<ucontext_t*>(context)))
+        return;
     pass_on(signal == SIGBUS ? previous_sigbus : previous_sigsegv, signal, info, context);
 }
 
@@ -64,7 +68,7 @@ void install_memory_guard() {
         // The old action is read before ours is in place: a fault on another thread must never find it unset.
         ::sigaction(SIGBUS, nullptr, &previous_sigbus);
         ::sigaction(SIGSEGV, nullptr, &previous_sigsegv);
-        struct sigaction ours {};
+        struct sigaction ours{};
         ours.sa_sigaction = on_fault;
         sigemptyset(&ours.sa_mask);
         // SA_ONSTACK: a handler before us may rely on its alternate stack (stack overflow); ours does not mind.
@@ -107,7 +111,8 @@ GuardedOutcome guarded_compare(const void* memory, const void* expected, std::si
             return {.done = done + static_cast<std::size_t>(differing - chunk), .equal = false};
         }
         done += copied.done;
-        if (copied.faulted) return {.done = done, .faulted = true};
+        if (copied.faulted)
+            return {.done = done, .faulted = true};
     }
     return {.done = length};
 }

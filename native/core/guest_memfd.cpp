@@ -17,12 +17,15 @@ Status GuestMemfd::fallocate(int mode, std::uint64_t offset, std::uint64_t lengt
 }
 
 Result<FileFacts> GuestMemfd::facts() const {
-    struct stat st {};
-    struct statfs fs {};
-    if (::fstat(fd_.get(), &st) < 0) return Result<FileFacts>::last_error();
-    if (::fstatfs(fd_.get(), &fs) < 0) return Result<FileFacts>::last_error();
+    struct stat st{};
+    struct statfs fs{};
+    if (::fstat(fd_.get(), &st) < 0)
+        return Result<FileFacts>::last_error();
+    if (::fstatfs(fd_.get(), &fs) < 0)
+        return Result<FileFacts>::last_error();
     const int flags = ::fcntl(fd_.get(), F_GETFD);
-    if (flags < 0) return Result<FileFacts>::last_error();
+    if (flags < 0)
+        return Result<FileFacts>::last_error();
     return FileFacts{
         .size = static_cast<std::uint64_t>(st.st_size),
         .block_size = static_cast<std::uint64_t>(st.st_blksize),

@@ -15,7 +15,8 @@ int kick_signal = 0;
 __attribute__((tls_model("initial-exec"))) thread_local std::uint8_t* volatile current_immediate_exit = nullptr;
 
 void on_kick(int) {
-    if (current_immediate_exit) *current_immediate_exit = 1;
+    if (current_immediate_exit)
+        *current_immediate_exit = 1;
 }
 
 std::uint64_t now() {
@@ -27,17 +28,18 @@ std::uint64_t now() {
 class ThreadTimer {
   public:
     ThreadTimer() {
-        struct sigevent event {};
+        struct sigevent event{};
         event.sigev_notify = SIGEV_THREAD_ID;
         event.sigev_signo = kick_signal;
         event._sigev_un._tid = static_cast<pid_t>(::syscall(SYS_gettid));
         status = status_of(::timer_create(CLOCK_MONOTONIC, &event, &timer_));
     }
     ~ThreadTimer() {
-        if (status == 0) ::timer_delete(timer_);
+        if (status == 0)
+            ::timer_delete(timer_);
     }
     void set(std::uint64_t at) {
-        struct itimerspec when {};
+        struct itimerspec when{};
         when.it_value.tv_sec = static_cast<time_t>(at / 1'000'000'000);
         when.it_value.tv_nsec = static_cast<long>(at % 1'000'000'000);
         ::timer_settime(timer_, TIMER_ABSTIME, &when, nullptr);
@@ -59,12 +61,14 @@ Status Kick::install() {
     static std::once_flag once;
     std::call_once(once, [] {
         for (int signal = SIGRTMAX; signal >= SIGRTMIN; signal--) {
-            struct sigaction present {};
-            if (::sigaction(signal, nullptr, &present) < 0 || present.sa_handler != SIG_DFL) continue;
-            struct sigaction ours {};
+            struct sigaction present{};
+            if (::sigaction(signal, nullptr, &present) < 0 || present.sa_handler != SIG_DFL)
+                continue;
+            struct sigaction ours{};
             ours.sa_handler = on_kick;
             sigemptyset(&ours.sa_mask);
-            if (::sigaction(signal, &ours, nullptr) < 0) continue;
+            if (::sigaction(signal, &ours, nullptr) < 0)
+                continue;
             kick_signal = signal;
             return;
         }
@@ -81,28 +85,25 @@ Kick::Kick(std::uint8_t* immediate_exit) {
     current_immediate_exit = immediate_exit;
 }
 
-Kick::~Kick() {
-    current_immediate_exit = nullptr;
-}
+Kick::~Kick() { current_immediate_exit = nullptr; }
 
-void Kick::send(pthread_t thread) {
-    ::pthread_kill(thread, kick_signal);
-}
+void Kick::send(pthread_t thread) { ::pthread_kill(thread, kick_signal); }
 
 Deadline::Deadline(std::uint64_t nanoseconds) {
-    if (nanoseconds == 0) return;
+    if (nanoseconds == 0)
+        return;
     status_ = thread_timer().status;
-    if (status_ < 0) return;
+    if (status_ < 0)
+        return;
     at_ = now() + nanoseconds;
     thread_timer().set(at_);
 }
 
 Deadline::~Deadline() {
-    if (at_ != 0) thread_timer().set(0);
+    if (at_ != 0)
+        thread_timer().set(0);
 }
 
-bool Deadline::passed() const {
-    return at_ != 0 && now() >= at_;
-}
+bool Deadline::passed() const { return at_ != 0 && now() >= at_; }
 
 } // namespace gm

@@ -19,12 +19,11 @@ std::size_t page_size() {
 
 } // namespace
 
-AddressRange::~AddressRange() {
-    (void)release();
-}
+AddressRange::~AddressRange() { (void)release(); }
 
 Status AddressRange::release() {
-    if (!base_) return 0;
+    if (!base_)
+        return 0;
     const Status status = status_of(::munmap(base_, length_));
     base_ = nullptr;
     return status;
@@ -40,9 +39,11 @@ Result<std::shared_ptr<Mapping>> Mapping::map(const MapRequest& request) {
     if (request.alignment > page_size()) {
         // mmap() aligns to pages only: reserve enough to find an aligned address, map there, give the rest back.
         reserved_length = request.length + request.alignment;
-        if (reserved_length < request.length) return Failure::failure(ENOMEM);
+        if (reserved_length < request.length)
+            return Failure::failure(ENOMEM);
         reserved = ::mmap(nullptr, reserved_length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (reserved == MAP_FAILED) return Failure::last_error();
+        if (reserved == MAP_FAILED)
+            return Failure::last_error();
         const auto from = reinterpret_cast<std::uintptr_t>(reserved);
         const auto aligned = (from + request.alignment - 1) & ~(request.alignment - 1);
         hint = reinterpret_cast<void*>(aligned);
@@ -52,7 +53,8 @@ Result<std::shared_ptr<Mapping>> Mapping::map(const MapRequest& request) {
         ::mmap(hint, request.length, request.protection, flags, request.fd, static_cast<off_t>(request.offset));
     if (base == MAP_FAILED) {
         const int error = errno;
-        if (reserved) ::munmap(reserved, reserved_length);
+        if (reserved)
+            ::munmap(reserved, reserved_length);
         return Failure::failure(error);
     }
     // The kernel maps whole pages; what is owned is what it mapped.
@@ -61,18 +63,23 @@ Result<std::shared_ptr<Mapping>> Mapping::map(const MapRequest& request) {
         auto* begin = static_cast<std::byte*>(reserved);
         auto* end = begin + reserved_length;
         auto* mapped = static_cast<std::byte*>(base);
-        if (mapped > begin) ::munmap(begin, static_cast<std::size_t>(mapped - begin));
-        if (end > mapped + length) ::munmap(mapped + length, static_cast<std::size_t>(end - (mapped + length)));
+        if (mapped > begin)
+            ::munmap(begin, static_cast<std::size_t>(mapped - begin));
+        if (end > mapped + length)
+            ::munmap(mapped + length, static_cast<std::size_t>(end - (mapped + length)));
     }
     return std::make_shared<Mapping>(std::make_shared<AddressRange>(base, length));
 }
 
 Status Mapping::close() {
-    if (!range_) return 0;
+    if (!range_)
+        return 0;
     const auto range = std::move(range_);
     range_.reset();
-    if (!range->base()) return 0;
-    if (range->slots == 0 && range->views == 0) return range->release();
+    if (!range->base())
+        return 0;
+    if (range->slots == 0 && range->views == 0)
+        return range->release();
     const int protection = range->views > 0 ? PROT_READ | PROT_WRITE : PROT_NONE;
     const void* replaced = ::mmap(range->base(), range->length(), protection,
                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
@@ -87,7 +94,8 @@ bool Mapping::contains(std::uint64_t offset, std::uint64_t length) const {
 std::size_t Mapping::unsealed(std::uint64_t offset, std::size_t length) const {
     std::uint64_t end = offset + length;
     for (const Sealed& sealed : sealed_) {
-        if (sealed.begin < end && offset < sealed.end) end = std::max(sealed.begin, offset);
+        if (sealed.begin < end && offset < sealed.end)
+            end = std::max(sealed.begin, offset);
     }
     return static_cast<std::size_t>(end - offset);
 }
@@ -95,28 +103,32 @@ std::size_t Mapping::unsealed(std::uint64_t offset, std::size_t length) const {
 GuardedOutcome Mapping::read(std::uint64_t offset, void* to, std::size_t length) const {
     const std::size_t allowed = unsealed(offset, length);
     GuardedOutcome outcome = guarded_copy(to, base() + offset, allowed);
-    if (allowed < length) outcome.faulted = true;
+    if (allowed < length)
+        outcome.faulted = true;
     return outcome;
 }
 
 GuardedOutcome Mapping::write(std::uint64_t offset, const void* from, std::size_t length) const {
     const std::size_t allowed = unsealed(offset, length);
     GuardedOutcome outcome = guarded_copy(base() + offset, from, allowed);
-    if (allowed < length) outcome.faulted = true;
+    if (allowed < length)
+        outcome.faulted = true;
     return outcome;
 }
 
 GuardedOutcome Mapping::fill(std::uint64_t offset, std::uint8_t value, std::size_t length) const {
     const std::size_t allowed = unsealed(offset, length);
     GuardedOutcome outcome = guarded_fill(base() + offset, value, allowed);
-    if (allowed < length) outcome.faulted = true;
+    if (allowed < length)
+        outcome.faulted = true;
     return outcome;
 }
 
 GuardedOutcome Mapping::compare(std::uint64_t offset, const void* expected, std::size_t length) const {
     const std::size_t allowed = unsealed(offset, length);
     GuardedOutcome outcome = guarded_compare(base() + offset, expected, allowed);
-    if (outcome.equal && allowed < length) outcome.faulted = true;
+    if (outcome.equal && allowed < length)
+        outcome.faulted = true;
     return outcome;
 }
 
@@ -152,18 +164,21 @@ Status Mapping::residency(std::uint64_t offset, std::uint64_t length, unsigned c
 
 Status Mapping::nodes(std::uint64_t offset, std::size_t pages, int* nodes) const {
     std::vector<void*> addresses(pages);
-    for (std::size_t i = 0; i < pages; i++) addresses[i] = base() + offset + i * page_size();
-    return status_of(
-        static_cast<int>(::syscall(SYS_move_pages, 0, pages, addresses.data(), nullptr, nodes, 0)));
+    for (std::size_t i = 0; i < pages; i++)
+        addresses[i] = base() + offset + i * page_size();
+    return status_of(static_cast<int>(::syscall(SYS_move_pages, 0, pages, addresses.data(), nullptr, nodes, 0)));
 }
 
 Status Mapping::seal(std::uint64_t offset, std::uint64_t length) {
     const std::uint64_t begin = offset & ~(page_size() - 1);
-    const std::uint64_t end = std::min<std::uint64_t>(this->length(), (offset + length + page_size() - 1) & ~(page_size() - 1));
-    if (begin >= end) return 0;
+    const std::uint64_t end =
+        std::min<std::uint64_t>(this->length(), (offset + length + page_size() - 1) & ~(page_size() - 1));
+    if (begin >= end)
+        return 0;
     const void* replaced = ::mmap(base() + begin, end - begin, PROT_READ | PROT_WRITE,
                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    if (replaced == MAP_FAILED) return -errno;
+    if (replaced == MAP_FAILED)
+        return -errno;
     sealed_.push_back({begin, end});
     return 0;
 }

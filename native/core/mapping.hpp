@@ -10,8 +10,8 @@
 
 namespace gm {
 
-/// A range of this process's addresses. It is given back to the kernel with the last reference, so that nothing else can
-/// come to lie at an address that a memslot or a JavaScript view still leads to.
+/// A range of this process's addresses. It is given back to the kernel with the last reference, so that nothing else
+/// can come to lie at an address that a memslot or a JavaScript view still leads to.
 class AddressRange {
   public:
     AddressRange(void* base, std::size_t length) : base_(static_cast<std::byte*>(base)), length_(length) {}
@@ -46,7 +46,8 @@ class SlotPin {
 
   private:
     void drop() {
-        if (range_) range_->slots--;
+        if (range_)
+            range_->slots--;
         range_.reset();
     }
     std::shared_ptr<AddressRange> range_;
@@ -74,8 +75,8 @@ class Mapping {
     /// True when [offset, offset + length) lies inside.
     [[nodiscard]] bool contains(std::uint64_t offset, std::uint64_t length) const;
 
-    /// Gives the memory back. Addresses that a memslot still uses become inaccessible, those of a view that could not be
-    /// detached become zero pages, until the last of them is gone.
+    /// Gives the memory back. Addresses that a memslot still uses become inaccessible, those of a view that could not
+    /// be detached become zero pages, until the last of them is gone.
     Status close();
 
     [[nodiscard]] GuardedOutcome read(std::uint64_t offset, void* to, std::size_t length) const;
@@ -92,7 +93,8 @@ class Mapping {
     [[nodiscard]] Status policy(std::uint64_t offset, int& mode, std::vector<std::uint64_t>& nodes) const;
     /// mincore(): one byte a page, bit 0 set where the page is in memory.
     [[nodiscard]] Status residency(std::uint64_t offset, std::uint64_t length, unsigned char* pages) const;
-    /// move_pages() without moving: the NUMA node of each page, or a negative errno (-ENOENT: not mapped by this process).
+    /// move_pages() without moving: the NUMA node of each page, or a negative errno (-ENOENT: not mapped by this
+    /// process).
     [[nodiscard]] Status nodes(std::uint64_t offset, std::size_t pages, int* nodes) const;
 
     /// Puts zero pages over a range whose view could not be detached before the memory under it became inaccessible.

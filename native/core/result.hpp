@@ -28,8 +28,6 @@ template <typename T> struct Result {
 /// For calls that give nothing back: 0, or a negative errno.
 using Status = int;
 
-inline Status status_of(int result) {
-    return result < 0 ? -errno : 0;
-}
+inline Status status_of(int result) { return result < 0 ? -errno : 0; }
 
 } // namespace gm

@@ -10,28 +10,27 @@
 namespace gm {
 namespace {
 
-uapi::kvm_run* as_run(void* memory) {
-    return static_cast<uapi::kvm_run*>(memory);
-}
+uapi::kvm_run* as_run(void* memory) { return static_cast<uapi::kvm_run*>(memory); }
 
 } // namespace
 
 Result<std::shared_ptr<Vcpu>> Vcpu::create(const std::shared_ptr<Vm>& vm, std::uint32_t id) {
     using Failure = Result<std::shared_ptr<Vcpu>>;
-    if (const Status status = Kick::install(); status < 0) return Failure::failure(-status);
+    if (const Status status = Kick::install(); status < 0)
+        return Failure::failure(-status);
     Result<Fd> fd = vm->create_vcpu(id);
-    if (!fd.ok()) return Failure::failure(fd.error);
+    if (!fd.ok())
+        return Failure::failure(fd.error);
     void* run = ::mmap(nullptr, vm->vcpu_mmap_size(), PROT_READ | PROT_WRITE, MAP_SHARED, (*fd).get(), 0);
-    if (run == MAP_FAILED) return Failure::last_error();
+    if (run == MAP_FAILED)
+        return Failure::last_error();
     return std::make_shared<Vcpu>(vm, std::move(*fd), run, vm->vcpu_mmap_size());
 }
 
 Vcpu::Vcpu(std::shared_ptr<Vm> vm, Fd fd, void* run, std::size_t run_size)
     : vm_(std::move(vm)), fd_(std::move(fd)), run_memory_(run), run_size_(run_size) {}
 
-Vcpu::~Vcpu() {
-    close();
-}
+Vcpu::~Vcpu() { close(); }
 
 void Vcpu::close() {
     {
@@ -40,8 +39,10 @@ void Vcpu::close() {
     }
     wake_.notify_one();
     stop();
-    if (thread_.joinable()) thread_.join();
-    if (run_memory_) ::munmap(run_memory_, run_size_);
+    if (thread_.joinable())
+        thread_.join();
+    if (run_memory_)
+        ::munmap(run_memory_, run_size_);
     run_memory_ = nullptr;
     fd_.close();
     vm_.reset();
@@ -51,25 +52,32 @@ int Vcpu::run(std::uint64_t timeout_ns) {
     auto* run = as_run(run_memory_);
     const Kick kick(&run->immediate_exit);
     const Deadline deadline(timeout_ns);
-    if (deadline.status() < 0) return deadline.status();
+    if (deadline.status() < 0)
+        return deadline.status();
     // A description of an earlier fault must not be taken for one of this run. Other reasons stay: arm64 looks at the
     // last one to complete an MMIO read.
-    if (run->exit_reason == uapi::KVM_EXIT_MEMORY_FAULT) run->exit_reason = uapi::KVM_EXIT_UNKNOWN;
+    if (run->exit_reason == uapi::KVM_EXIT_MEMORY_FAULT)
+        run->exit_reason = uapi::KVM_EXIT_UNKNOWN;
     for (;;) {
         const int result = ::ioctl(fd_.get(), uapi::KVM_RUN, 0);
-        if (result >= 0) return static_cast<int>(RunEnd::exit);
-        if (errno != EINTR) return -errno;
+        if (result >= 0)
+            return static_cast<int>(RunEnd::exit);
+        if (errno != EINTR)
+            return -errno;
         // Cleared before the reasons are looked at: whoever sets it again has set its reason first.
         __atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
-        if (stop_.load()) return static_cast<int>(RunEnd::stopped);
-        if (deadline.passed()) return static_cast<int>(RunEnd::timeout);
+        if (stop_.load())
+            return static_cast<int>(RunEnd::stopped);
+        if (deadline.passed())
+            return static_cast<int>(RunEnd::timeout);
     }
 }
 
 Status Vcpu::run_async(std::uint64_t timeout_ns, std::function<void(int)> done) {
     {
         const std::lock_guard lock(mutex_);
-        if (running_ || closing_) return -EBUSY;
+        if (running_ || closing_)
+            return -EBUSY;
         if (!thread_.joinable()) {
             // The thread must not take signals that are meant for the process: it starts with all of them blocked.
             sigset_t all, before;
@@ -82,7 +90,8 @@ Status Vcpu::run_async(std::uint64_t timeout_ns, std::function<void(int)> done) 
                 status = -error.code().value();
             }
             ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-            if (status < 0) return status;
+            if (status < 0)
+                return status;
         }
         running_ = true;
         timeout_ns_ = timeout_ns;
@@ -96,7 +105,8 @@ void Vcpu::serve() {
     std::unique_lock lock(mutex_);
     for (;;) {
         wake_.wait(lock, [this] { return closing_ || done_; });
-        if (!done_) return;
+        if (!done_)
+            return;
         const auto done = std::exchange(done_, nullptr);
         const std::uint64_t timeout = timeout_ns_;
         lock.unlock();
@@ -114,7 +124,8 @@ void Vcpu::serve() {
 
 void Vcpu::stop() {
     const std::lock_guard lock(mutex_);
-    if (!running_ || !run_memory_) return;
+    if (!running_ || !run_memory_)
+        return;
     stop_ = true;
     __atomic_store_n(&as_run(run_memory_)->immediate_exit, 1, __ATOMIC_SEQ_CST);
     Kick::send(thread_.native_handle());
@@ -133,7 +144,8 @@ Status Vcpu::transfer(VcpuState which, void* state, std::size_t size) const {
         {uapi::KVM_SET_SREGS, sizeof(uapi::kvm_sregs)},
     };
     const Access& access = accesses[static_cast<std::uint32_t>(which)];
-    if (size != access.size) return -EINVAL;
+    if (size != access.size)
+        return -EINVAL;
     return ioctl_restarting(fd_.get(), access.request, state);
 #else
     (void)which, (void)state, (void)size;

@@ -14,7 +14,8 @@ Status Vm::enable_capability(std::uint32_t capability, std::uint32_t flags, cons
     uapi::kvm_enable_cap request{};
     request.cap = capability;
     request.flags = flags;
-    for (int i = 0; i < 4; i++) request.args[i] = arguments[i];
+    for (int i = 0; i < 4; i++)
+        request.args[i] = arguments[i];
     return ioctl_restarting(fd_.get(), uapi::KVM_ENABLE_CAP, &request);
 }
 
@@ -23,7 +24,8 @@ Result<Fd> Vm::create_guest_memfd(std::uint64_t size, std::uint64_t flags) const
     request.size = size;
     request.flags = flags;
     const int fd = ioctl_restarting(fd_.get(), uapi::KVM_CREATE_GUEST_MEMFD, &request);
-    if (fd < 0) return Result<Fd>::failure(-fd);
+    if (fd < 0)
+        return Result<Fd>::failure(-fd);
     set_close_on_exec(fd);
     return Fd(fd);
 }
@@ -33,7 +35,8 @@ Status Vm::set_user_memory_region(const uapi::kvm_userspace_memory_region2& regi
     const unsigned long request = legacy ? uapi::KVM_SET_USER_MEMORY_REGION : uapi::KVM_SET_USER_MEMORY_REGION2;
     // The older struct is the first 32 bytes of the newer one, so one object serves both.
     const Status status = ioctl_restarting(fd_.get(), request, &region);
-    if (status < 0) return status;
+    if (status < 0)
+        return status;
     if (region.memory_size == 0 || !backing) {
         slots_.erase(region.slot);
     } else {
@@ -62,7 +65,8 @@ Status Vm::set_identity_map_address(std::uint64_t address) const {
 
 Result<Fd> Vm::create_vcpu(std::uint32_t id) const {
     const int fd = ioctl_restarting(fd_.get(), uapi::KVM_CREATE_VCPU, static_cast<unsigned long>(id));
-    if (fd < 0) return Result<Fd>::failure(-fd);
+    if (fd < 0)
+        return Result<Fd>::failure(-fd);
     set_close_on_exec(fd);
     return Fd(fd);
 }

@@ -1,8 +1,8 @@
 #pragma once
 
-// The part of the kernel's KVM ABI that this package uses. The header that is installed is usually older than the kernel
-// features in question, so the definitions are our own; scripts/check-uapi.mjs compares every one of them with the newest
-// header of the kernel's that it can get.
+// The part of the kernel's KVM ABI that this package uses. The header that is installed is usually older than the
+// kernel features in question, so the definitions are our own; scripts/check-uapi.mjs compares every one of them with
+// the newest header of the kernel's that it can get.
 //
 // Constants are typed and live in a namespace. They go by the kernel's names, so this header cannot be included after
 // <linux/kvm.h>, whose macros would replace them.
@@ -18,10 +18,12 @@ enum class Direction : unsigned long { none = 0, write = 1, read = 2, read_write
 
 constexpr unsigned long ioctl_number(Direction direction, unsigned long number, std::size_t size) {
     constexpr unsigned long kvm_type = 0xae;
-    return static_cast<unsigned long>(direction) << 30 | static_cast<unsigned long>(size) << 16 | kvm_type << 8 | number;
+    return static_cast<unsigned long>(direction) << 30 | static_cast<unsigned long>(size) << 16 | kvm_type << 8 |
+           number;
 }
 
-// ---- Structs ----------------------------------------------------------------------------------------------------------
+// ---- Structs
+// ----------------------------------------------------------------------------------------------------------
 
 /// Since 2.6.24.
 struct kvm_userspace_memory_region {
@@ -289,7 +291,8 @@ static_assert(offsetof(kvm_sregs, interrupt_bitmap) == 280);
 
 #endif
 
-// ---- ioctls, by the file descriptor they go to -------------------------------------------------------------------------
+// ---- ioctls, by the file descriptor they go to
+// -------------------------------------------------------------------------
 
 // The device.
 constexpr unsigned long KVM_GET_API_VERSION = ioctl_number(Direction::none, 0x00, 0);
@@ -343,8 +346,9 @@ static_assert(KVM_SET_MEMORY_ATTRIBUTES2 == 0xc080aed2);
 static_assert(KVM_CREATE_GUEST_MEMFD == 0xc040aed4);
 static_assert(KVM_PRE_FAULT_MEMORY == 0xc040aed5);
 
-// ---- Constants ----------------------------------------------------------------------------------------------------------
-// Those that only TypeScript needs stand in lib/kvm/constants.ts; the script checks both places.
+// ---- Constants
+// ---------------------------------------------------------------------------------------------------------- Those that
+// only TypeScript needs stand in lib/kvm/constants.ts; the script checks both places.
 
 constexpr std::uint32_t KVM_EXIT_UNKNOWN = 0;
 constexpr std::uint32_t KVM_EXIT_IO = 2;
