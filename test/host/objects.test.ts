@@ -21,7 +21,10 @@ function thrown(call: () => unknown): KvmError & MemoryAccessError {
 describeKvm('Kvm', () => {
   test('tells why a path is not a KVM device', () => {
     expect(thrown(() => Kvm.open({ path: '/nowhere/kvm' }))).toMatchObject({ code: 'ENOENT', errno: -2 });
-    expect(thrown(() => Kvm.open({ path: '/dev/null' }))).toMatchObject({ code: 'ENOTTY', reason: /not a KVM device/ });
+    expect(thrown(() => Kvm.open({ path: '/dev/null' }))).toMatchObject({
+      code: 'ENOTTY',
+      reason: expect.stringMatching(/not a KVM device/),
+    });
     expect(thrown(() => Kvm.open({ path: '/' }))).toMatchObject({ code: 'EISDIR' });
   });
 
@@ -57,7 +60,10 @@ describeKvm('Vm', () => {
       expect(vm.slots.get(3)).toMatchObject({ guestPhysAddr: 2 * gpa, size: page, mapping });
       vm.setUserMemoryRegion({ ...region, size: 0 });
       expect(vm.slots.size).toBe(0);
-      expect(thrown(() => vm.deleteUserMemoryRegion(3))).toMatchObject({ code: 'EINVAL', reason: /no such slot/ });
+      expect(thrown(() => vm.deleteUserMemoryRegion(3))).toMatchObject({
+        code: 'EINVAL',
+        reason: expect.stringMatching(/no such slot/),
+      });
     }
   });
 
@@ -70,7 +76,7 @@ describeKvm('Vm', () => {
     expect(thrown(() => vm.setUserMemoryRegion({ ...again, slot: 2 })).code).toBe('EEXIST');
     expect(thrown(() => vm.setUserMemoryRegion({ ...again, slot: 2, guestPhysAddr: gpa + 1 }))).toMatchObject({
       code: 'EINVAL',
-      reason: /guestPhysAddr is not page-aligned/,
+      reason: expect.stringMatching(/guestPhysAddr is not page-aligned/),
     });
     expect([...vm.slots.values()]).toEqual([before]);
   });
@@ -105,14 +111,24 @@ describeKvm('GuestMemfd', () => {
   test('explains what the kernel refuses', () => {
     using all = bound();
     const { vm, gmem } = all;
-    expect(thrown(() => vm.createGuestMemfd({ size: 5 }))).toMatchObject({ reason: /multiple of the page size/ });
-    expect(thrown(() => vm.createGuestMemfd({ size: 1n << 63n }))).toMatchObject({ reason: /below 2\^63/ });
-    expect(thrown(() => vm.createGuestMemfd({ size: page, flags: 1n << 63n }))).toMatchObject({ reason: /flags/ });
+    expect(thrown(() => vm.createGuestMemfd({ size: 5 }))).toMatchObject({
+      reason: expect.stringMatching(/multiple of the page size/),
+    });
+    expect(thrown(() => vm.createGuestMemfd({ size: 1n << 63n }))).toMatchObject({
+      reason: expect.stringMatching(/below 2\^63/),
+    });
+    expect(thrown(() => vm.createGuestMemfd({ size: page, flags: 1n << 63n }))).toMatchObject({
+      reason: expect.stringMatching(/flags/),
+    });
     expect(thrown(() => gmem.fallocate(0, 0, page)).code).toBe('EOPNOTSUPP');
     expect(thrown(() => gmem.map({ flags: MapFlag.PRIVATE })).code).toBe('EINVAL');
     expect(thrown(() => gmem.map({ length: 0 })).code).toBe('EINVAL');
     using plain = vm.createGuestMemfd({ size: page });
-    expect(thrown(() => plain.map())).toMatchObject({ code: 'ENODEV', syscall: 'mmap', reason: /MMAP/ });
+    expect(thrown(() => plain.map())).toMatchObject({
+      code: 'ENODEV',
+      syscall: 'mmap',
+      reason: expect.stringMatching(/MMAP/),
+    });
   });
 
   test('asks for in-place conversion without changing anything', () => {
@@ -121,7 +137,7 @@ describeKvm('GuestMemfd', () => {
     if (!all.gmem.supportsInPlaceConversion())
       expect(thrown(() => all.gmem.setMemoryAttributes({ offset: 0, size: page, attributes: 8 }))).toMatchObject({
         code: 'ENOTTY',
-        reason: /in-place conversion/,
+        reason: expect.stringMatching(/in-place conversion/),
       });
     expect(all.mapping.compare(0, new Uint8Array(all.size).fill(7))).toBe(-1);
   });

@@ -10,7 +10,8 @@ describe('arguments', () => {
     expect([0, 4096, 2 ** 53 - 1, 0n, 5n].map((value) => u64('x', value))).toEqual([0, 4096, 2 ** 53 - 1, 0, 5]);
     expect(u64('x', 1n << 63n)).toBe(1n << 63n);
     expect(u64('x', (1n << 64n) - 1n)).toBe((1n << 64n) - 1n);
-    for (const bad of [-1, 0.5, Number.NaN, Infinity, 2 ** 53, -1n, 1n << 64n]) expect(() => u64('x', bad)).toThrow(outOfRange);
+    for (const bad of [-1, 0.5, Number.NaN, Infinity, 2 ** 53, -1n, 1n << 64n])
+      expect(() => u64('x', bad)).toThrow(outOfRange);
     for (const bad of noNumbers) expect(() => u64('x', bad)).toThrow(type);
   });
 
@@ -54,7 +55,9 @@ describe('arguments', () => {
   });
 
   test('messages name argument and value', () => {
-    expect(() => u64('size', -1)).toThrow('"size" must be an integer from 0 to 2^53 - 1, or a bigint from 0 to 2^64 - 1. Received -1');
+    expect(() => u64('size', -1)).toThrow(
+      '"size" must be an integer from 0 to 2^53 - 1, or a bigint from 0 to 2^64 - 1. Received -1',
+    );
     expect(() => u64('size', new Map())).toThrow('"size" must be a number or a bigint. Received Map');
   });
 });

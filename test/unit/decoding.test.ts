@@ -62,11 +62,7 @@ describe('exits', () => {
       }),
       { reason: 'INTERNAL_ERROR', suberror: 1, data: [9n] },
     ],
-    [
-      'SYSTEM_EVENT',
-      block(24, (view) => view.setUint32(32, 1, true)),
-      { reason: 'SYSTEM_EVENT', type: 1, data: [] },
-    ],
+    ['SYSTEM_EVENT', block(24, (view) => view.setUint32(32, 1, true)), { reason: 'SYSTEM_EVENT', type: 1, data: [] }],
     [
       'ARM_NISV',
       block(28, (view) => view.setBigUint64(40, 7n, true)),
@@ -108,12 +104,22 @@ describe('registers', () => {
   test('general ones survive the round trip, and only what is given changes', () => {
     const bytes = new Uint8Array(registerSizes.general).fill(0xee);
     encodeGeneral(bytes, { rax: 1n, rflags: 2n, r8: (1n << 64n) - 1n });
-    expect(decodeGeneral(bytes)).toMatchObject({ rax: 1n, rflags: 2n, r8: (1n << 64n) - 1n, rbx: 0xeeee_eeee_eeee_eeeen });
+    expect(decodeGeneral(bytes)).toMatchObject({
+      rax: 1n,
+      rflags: 2n,
+      r8: (1n << 64n) - 1n,
+      rbx: 0xeeee_eeee_eeee_eeeen,
+    });
   });
 
   test('special ones survive the round trip, and only what is given changes', () => {
     const bytes = new Uint8Array(registerSizes.special);
-    encodeSpecial(bytes, { cs: { base: 0xffff_0000n, selector: 8, l: 1 }, gdt: { limit: 7 }, cr3: 0x1000n, apicBase: 5n });
+    encodeSpecial(bytes, {
+      cs: { base: 0xffff_0000n, selector: 8, l: 1 },
+      gdt: { limit: 7 },
+      cr3: 0x1000n,
+      apicBase: 5n,
+    });
     encodeSpecial(bytes, { cs: { limit: 9 } });
     const got = decodeSpecial(bytes);
     expect(got.cs).toMatchObject({ base: 0xffff_0000n, selector: 8, l: 1, limit: 9, db: 0 });

@@ -4,7 +4,12 @@ import { checked, errnoName, errnoNumber, KvmError, MemoryAccessError } from '..
 describe('KvmError', () => {
   test('looks like a system error of Node and tells the call, its arguments, the cause and the remedy', () => {
     const error = new KvmError(-22, 'ioctl(KVM_CREATE_GUEST_MEMFD)', { size: 4096, flags: 1n << 63n });
-    expect(error).toMatchObject({ name: 'KvmError', code: 'EINVAL', errno: -22, syscall: 'ioctl(KVM_CREATE_GUEST_MEMFD)' });
+    expect(error).toMatchObject({
+      name: 'KvmError',
+      code: 'EINVAL',
+      errno: -22,
+      syscall: 'ioctl(KVM_CREATE_GUEST_MEMFD)',
+    });
     expect(error.message).toBe(
       'ioctl(KVM_CREATE_GUEST_MEMFD): EINVAL (size=0x1000, flags=0x8000000000000000): flags 9223372036854775808 are not all supported for this VM. vm.checkExtension(Capability.GUEST_MEMFD_FLAGS) tells which are',
     );
@@ -18,8 +23,17 @@ describe('KvmError', () => {
   });
 
   test('explains by the arguments', () => {
-    const region = { slot: 1, flags: 4, guestPhysAddr: 0, size: 4096, userspaceAddr: 0, guestMemfd: 7, guestMemfdOffset: 0 };
-    const reason = (changes: object) => new KvmError(22, 'ioctl(KVM_SET_USER_MEMORY_REGION2)', { ...region, ...changes }).reason;
+    const region = {
+      slot: 1,
+      flags: 4,
+      guestPhysAddr: 0,
+      size: 4096,
+      userspaceAddr: 0,
+      guestMemfd: 7,
+      guestMemfdOffset: 0,
+    };
+    const reason = (changes: object) =>
+      new KvmError(22, 'ioctl(KVM_SET_USER_MEMORY_REGION2)', { ...region, ...changes }).reason;
     expect(reason({ guestMemfdOffset: 5 })).toMatch(/guestMemfdOffset is not page-aligned/);
     expect(reason({ flags: 8 })).toMatch(/no kernel knows/);
     expect(reason({ flags: 5 })).toMatch(/neither log dirty pages/);
@@ -43,7 +57,12 @@ describe('KvmError', () => {
 
   test('MemoryAccessError tells where', () => {
     const error = new MemoryAccessError('read', 4096, 10, 0x1_0000_1000n);
-    expect(error).toMatchObject({ name: 'MemoryAccessError', offset: 4096, bytesDone: 10, guestPhysAddr: 0x1_0000_1000n });
+    expect(error).toMatchObject({
+      name: 'MemoryAccessError',
+      offset: 4096,
+      bytesDone: 10,
+      guestPhysAddr: 0x1_0000_1000n,
+    });
     expect(error.message).toMatch(/cannot read at offset 0x1000 \(guest physical address 0x100001000\).*10 bytes/);
   });
 });
