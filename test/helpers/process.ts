@@ -18,6 +18,9 @@ function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<En
   });
 }
 
+/** Runs node with arguments. */
+export const node = (...args: string[]): Promise<Ended> => start(args);
+
 /** Runs the gmem command of dist/. */
 export const gmem = (...args: string[]): Promise<Ended> => start(['dist/cli/main.js', ...args]);
 
