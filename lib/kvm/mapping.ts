@@ -1,4 +1,3 @@
-import * as workerThreads from 'node:worker_threads';
 import { bytes, i32, options, range, rangeError, typeError, type U64, u32, u64 } from './arguments.ts';
 import { Advice, MapFlag, Protection } from './constants.ts';
 import { checked, errnoName, MemoryAccessError } from './errors.ts';
@@ -34,10 +33,21 @@ interface SlotAt {
   readonly size: U64;
 }
 
-// Since Node 21. Before 24, Node detaches a marked buffer without complaint; from 24 on it would abort the process.
-const isMarkedAsUntransferable: (buffer: ArrayBuffer) => boolean =
-  (workerThreads as { isMarkedAsUntransferable?: (object: object) => boolean }).isMarkedAsUntransferable ??
-  (() => false);
+/**
+ * The ArrayBuffer to detach for a view, or undefined where it must not be tried. From Node 24 on, detaching a buffer that
+ * the user gave to markAsUntransferable() aborts the process, and isMarkedAsUntransferable() cannot tell, for it says true
+ * of every buffer over foreign memory. But transfer() (Node 22) throws for just those; where it does not, the memory is
+ * under a new buffer that nobody else has.
+ */
+function detachable(buffer: ArrayBuffer): ArrayBuffer | undefined {
+  const { transfer } = buffer as { transfer?: () => ArrayBuffer };
+  if (!transfer) return buffer;
+  try {
+    return transfer.call(buffer);
+  } catch {
+    return undefined;
+  }
+}
 
 // A view keeps its mapping alive: with it collected, the memory under the view would be replaced.
 const mappingOfView = new WeakMap<ArrayBuffer, Mapping>();
@@ -183,7 +193,8 @@ export class Mapping extends KernelResource {
    *
    * It is detached when the mapping is closed or the range is converted to private through this package. A view that
    * cannot be detached, because it was transferred or marked as untransferable, then shows zero pages instead, so that it
-   * never crashes. What another process converts, no view can know of.
+   * never crashes. What another process converts, no view can know of. (Node 24 and 26 abort at their own natural end when a
+   * buffer over foreign memory that was marked as untransferable is still alive, whoever made it.)
    *
    * @throws {MemoryAccessError} where a page of the range cannot be accessed, or the mapping cannot be written
    */
@@ -225,8 +236,7 @@ export class Mapping extends KernelResource {
 
   #detach(handle: Handle, number: number, view: TrackedView): boolean {
     const buffer = view.buffer.deref();
-    const detachable = buffer && !isMarkedAsUntransferable(buffer);
-    const gone = native.mappingDetachView(handle, number, detachable ? buffer : undefined);
+    const gone = native.mappingDetachView(handle, number, buffer && detachable(buffer));
     if (gone) this.#views.delete(number);
     return gone;
   }

@@ -14,16 +14,24 @@
 
 namespace gm {
 
-/// One ArrayBuffer over a mapping. The finalizer of its backing store owns it.
-struct View {
-    std::shared_ptr<AddressRange> range;
-    bool counted = true; ///< still among range->views
-    void discount() {
-        if (counted)
-            range->views--;
-        counted = false;
-    }
+/// One ArrayBuffer over a mapping: among range->views from here until it is detached or gone. The finalizer of its
+/// backing store owns it.
+class View {
+  public:
+    explicit View(std::shared_ptr<AddressRange> range) : range_(std::move(range)) { range_->views++; }
+    View(const View&) = delete;
+    View& operator=(const View&) = delete;
     ~View() { discount(); }
+
+    void discount() {
+        if (counted_)
+            range_->views--;
+        counted_ = false;
+    }
+
+  private:
+    std::shared_ptr<AddressRange> range_;
+    bool counted_ = true;
 };
 
 /// A mapping with the views that JavaScript made of it, by the number JavaScript gave them.

@@ -117,8 +117,7 @@ Napi::Value view(const Call& call) {
     MappingEntry& entry = call.object<MappingEntry>(0);
     const std::uint64_t offset = call.u64(2), length = call.u64(3);
     require_inside(call, *entry.mapping, offset, length);
-    auto view = std::make_shared<View>(View{entry.mapping->range()});
-    entry.mapping->range()->views++;
+    auto view = std::make_shared<View>(entry.mapping->range());
     entry.views[call.u32(1)] = view;
     auto* owner = new std::shared_ptr<View>(std::move(view));
     napi_value buffer = nullptr;

@@ -198,7 +198,8 @@ describeKvm('views', () => {
          const bytes = new Uint8Array(buffer);
          let sum = 0; for (const byte of bytes) sum += byte;
          if (bytes.length > 0) bytes[0] = 1;
-         if (sum !== 0 && how() !== 'copy') process.exit(3);
+         // Not by the natural end: there Node 24 and 26 detach every such buffer themselves, and abort at a marked one.
+         process.exit(sum !== 0 && how() !== 'copy' ? 3 : 0);
          function how() { return ${JSON.stringify(how)} === 'cloned with transfer' ? 'copy' : ''; }`,
         '--expose-gc',
       );
