@@ -1,4 +1,3 @@
-import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 import { explain } from './explanations.ts';
 
@@ -12,12 +11,6 @@ export function errnoName(errno: number): string {
   if (number === 133) return 'EHWPOISON';
   if (number === 95) return 'EOPNOTSUPP';
   return getSystemErrorName(-number);
-}
-
-/** The number of an errno symbol, positive, as in C: 22 for 'EINVAL'. */
-export function errnoNumber(code: string): number {
-  if (code === 'EHWPOISON') return 133;
-  return (constants.errno as Record<string, number | undefined>)[code] ?? 0;
 }
 
 function formatValue(value: CallArguments[string]): string {

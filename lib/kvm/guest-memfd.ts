@@ -72,6 +72,7 @@ export class GuestMemfd extends FdResource {
       length: length ?? (rest > 0n ? rest : 0n),
       flags: (u32('flags', flags) | (populate ? MapFlag.POPULATE : 0)) >>> 0,
     });
+    this.#openMappings(); // forgets those that are gone
     this.#mappings.add(new WeakRef(mapping));
     return mapping;
   }
@@ -159,13 +160,19 @@ export class GuestMemfd extends FdResource {
     return errnoIsFault(native.guestMemfdProbeMemoryAttributes(this.handle));
   }
 
-  #detachViews(offset: bigint, size: bigint): void {
+  /** The mappings made through this object that are still open. */
+  #openMappings(): Mapping[] {
+    const open: Mapping[] = [];
     for (const weak of this.#mappings) {
       const mapping = weak.deref();
-      if (!mapping || mapping.closed) {
-        this.#mappings.delete(weak);
-        continue;
-      }
+      if (mapping && !mapping.closed) open.push(mapping);
+      else this.#mappings.delete(weak);
+    }
+    return open;
+  }
+
+  #detachViews(offset: bigint, size: bigint): void {
+    for (const mapping of this.#openMappings()) {
       const begin = offset - mapping.fileOffset;
       const end = begin + size;
       const from = begin > 0n ? begin : 0n;

@@ -103,15 +103,3 @@ export function numaNodes(count: number): Requirement {
           },
   };
 }
-
-/** Per-VM memory attributes for some VM type that can be created. */
-export const memoryAttributes: Requirement = {
-  name: 'MEMORY_ATTRIBUTES',
-  unmet: ({ kvm }) =>
-    kvm.checkExtension(Capability.MEMORY_ATTRIBUTES) > 0
-      ? undefined
-      : {
-          reason: 'this kernel has no memory attributes (KVM_CAP_MEMORY_ATTRIBUTES is 0)',
-          remedy: 'Build it with CONFIG_KVM_SW_PROTECTED_VM, CONFIG_KVM_AMD_SEV or CONFIG_KVM_INTEL_TDX',
-        },
-};

@@ -33,7 +33,6 @@
 #define OP_SPIN      9
 #define OP_HALT      10
 #define OP_COPY      11
-#define OP_FLUSH     12
 
 gm_guest_begin:
     mov     %rdi, %r15              /* r15: the mailbox, kept over every list */
@@ -72,8 +71,6 @@ gm_guest_begin:
     je      .Lhalt
     cmp     $OP_COPY, %eax
     je      .Lcopy
-    cmp     $OP_FLUSH, %eax
-    je      .Lflush
     ud2                             /* an opcode that the host should not have written */
 
 .Ldone:
@@ -217,12 +214,6 @@ gm_guest_begin:
 .Lcopy:
     mov     %rdx, %rcx
     rep movsb
-    jmp     .Ldone
-
-/* flush: forget translations, for when the host has changed the page tables */
-.Lflush:
-    mov     %cr3, %rax
-    mov     %rax, %cr3
     jmp     .Ldone
 
 gm_guest_end:

@@ -50,36 +50,32 @@ export const memoryRegionChecks: readonly Check[] = [
       }
     },
   },
-  {
-    name: 'memory-region/no-dirty-log',
-    title: 'A memslot with guest_memfd refuses dirty logging',
-    upstream: ['M1'],
-    since: '6.8',
-    requires: [guestMemfd, userMemory2],
-    run: (check) =>
-      check.eachConfiguration(({ vm, flags: fileFlags }) => {
-        using gmem = vm.createGuestMemfd({ size, flags: fileFlags });
-        const mapping = check.use(mapAnonymous({ size }));
-        const flags = MemoryRegionFlag.LOG_DIRTY_PAGES;
-        refused('EINVAL', 'LOG_DIRTY_PAGES', () =>
-          vm.setUserMemoryRegion({ slot: 1, flags, guestPhysAddr: gpa, size, mapping, guestMemfd: gmem }),
-        );
-      }),
-  },
-  {
-    name: 'memory-region/no-readonly',
-    title: 'A memslot with guest_memfd refuses to be read-only',
-    upstream: ['M1'],
-    since: '6.8',
-    requires: [guestMemfd, userMemory2],
-    run: (check) =>
-      check.eachConfiguration(({ vm, flags: fileFlags }) => {
-        using gmem = vm.createGuestMemfd({ size, flags: fileFlags });
-        const mapping = check.use(mapAnonymous({ size }));
-        const flags = MemoryRegionFlag.READONLY;
-        refused('EINVAL', 'READONLY', () =>
-          vm.setUserMemoryRegion({ slot: 1, flags, guestPhysAddr: gpa, size, mapping, guestMemfd: gmem }),
-        );
-      }),
-  },
+  ...[
+    {
+      name: 'no-dirty-log',
+      title: 'A memslot with guest_memfd refuses dirty logging',
+      flag: MemoryRegionFlag.LOG_DIRTY_PAGES,
+    },
+    {
+      name: 'no-readonly',
+      title: 'A memslot with guest_memfd refuses to be read-only',
+      flag: MemoryRegionFlag.READONLY,
+    },
+  ].map(
+    ({ name, title, flag }): Check => ({
+      name: `memory-region/${name}`,
+      title,
+      upstream: ['M1'],
+      since: '6.8',
+      requires: [guestMemfd, userMemory2],
+      run: (check) =>
+        check.eachConfiguration(({ vm, flags }) => {
+          using gmem = vm.createGuestMemfd({ size, flags });
+          const mapping = check.use(mapAnonymous({ size }));
+          refused('EINVAL', `memslot flag ${flag}`, () =>
+            vm.setUserMemoryRegion({ slot: 1, flags: flag, guestPhysAddr: gpa, size, mapping, guestMemfd: gmem }),
+          );
+        }),
+    }),
+  ),
 ];
