@@ -9,9 +9,11 @@ import type { Vm } from '../kvm/vm.ts';
 import { encodeCommands, type GuestCommand, mailbox, touchedRanges, type Width } from './commands.ts';
 import { IdentityPageTables } from './page-tables.ts';
 
-/** The agent's own memory: program, mailbox, page tables. */
-const layout = { program: 0x0, mailbox: 0x1000, tables: 0x5000, size: 0x60000 } as const;
-const maxCommands = (layout.tables - layout.mailbox) / mailbox.commandSize - 1;
+/** The agent's own memory: program, mailbox, task state segment, page tables. */
+const layout = { program: 0x0, mailbox: 0x1000, taskState: 0x5000, tables: 0x8000, size: 0x60000 } as const;
+/** A 64-bit task state segment: where it says that its I/O bitmap begins, and a bitmap of all ports with its end mark. */
+const taskState = { bitmapPointer: 102, bitmap: 104, limit: 104 + 8192 } as const;
+const maxCommands = (layout.taskState - layout.mailbox) / mailbox.commandSize - 1;
 /** The port by which the guest program says that it is through with a list. */
 const donePort = 0x600;
 
@@ -119,6 +121,8 @@ export class GuestAgent implements Disposable {
     try {
       vm.setUserMemoryRegion({ slot, guestPhysAddr: base, size: layout.size, mapping: memory });
       memory.write(layout.program, program);
+      memory.write(layout.taskState + taskState.bitmapPointer, Uint16Array.of(taskState.bitmap));
+      memory.fill(0xff, layout.taskState + taskState.limit, 1);
       vcpu = vm.createVcpu({ id: vcpuId });
       const agent = new GuestAgent(vcpu, memory, base);
       agent.#tables.ensure(base, BigInt(layout.size));
@@ -137,6 +141,17 @@ export class GuestAgent implements Disposable {
       cr3: this.#tables.root,
       cr4: 0x20n, // PAE
       efer: 0x500n, // LMA, LME
+      // Ports are open to ring 3 by RFLAGS.IOPL, which kvm_pvm loses once the guest has run; then the bitmap decides, and
+      // without a segment of its own that would be whatever lies at address 0.
+      tr: {
+        base: this.#base + BigInt(layout.taskState),
+        limit: taskState.limit,
+        selector: 24,
+        type: 11,
+        present: 1,
+        s: 0,
+        unusable: 0,
+      },
     });
     this.#enterRing(user);
   }
