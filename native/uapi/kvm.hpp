@@ -12,7 +12,7 @@
 
 namespace gm::uapi {
 
-// ---- How an ioctl number is made on x86-64 and arm64: direction, size, type, number --------------------------------
+// How an ioctl number is made on x86-64 and arm64: direction, size, type, number.
 
 enum class Direction : unsigned long { none = 0, write = 1, read = 2, read_write = 3 };
 
@@ -22,8 +22,7 @@ constexpr unsigned long ioctl_number(Direction direction, unsigned long number, 
            number;
 }
 
-// ---- Structs
-// ----------------------------------------------------------------------------------------------------------
+// ---- Structs ----
 
 /// Since 2.6.24.
 struct kvm_userspace_memory_region {
@@ -34,6 +33,7 @@ struct kvm_userspace_memory_region {
     std::uint64_t userspace_addr;
 };
 static_assert(sizeof(kvm_userspace_memory_region) == 32);
+static_assert(offsetof(kvm_userspace_memory_region, slot) == 0);
 static_assert(offsetof(kvm_userspace_memory_region, flags) == 4);
 static_assert(offsetof(kvm_userspace_memory_region, guest_phys_addr) == 8);
 static_assert(offsetof(kvm_userspace_memory_region, memory_size) == 16);
@@ -189,6 +189,7 @@ struct kvm_run {
 };
 static_assert(offsetof(kvm_run, request_interrupt_window) == 0);
 static_assert(offsetof(kvm_run, immediate_exit) == 1);
+static_assert(offsetof(kvm_run, padding1) == 2);
 static_assert(offsetof(kvm_run, exit_reason) == 8);
 static_assert(offsetof(kvm_run, ready_for_interrupt_injection) == 12);
 static_assert(offsetof(kvm_run, if_flag) == 13);
@@ -233,8 +234,22 @@ struct kvm_regs {
     std::uint64_t rip, rflags;
 };
 static_assert(sizeof(kvm_regs) == 144);
+static_assert(offsetof(kvm_regs, rax) == 0);
+static_assert(offsetof(kvm_regs, rbx) == 8);
+static_assert(offsetof(kvm_regs, rcx) == 16);
+static_assert(offsetof(kvm_regs, rdx) == 24);
 static_assert(offsetof(kvm_regs, rsi) == 32);
+static_assert(offsetof(kvm_regs, rdi) == 40);
+static_assert(offsetof(kvm_regs, rsp) == 48);
+static_assert(offsetof(kvm_regs, rbp) == 56);
 static_assert(offsetof(kvm_regs, r8) == 64);
+static_assert(offsetof(kvm_regs, r9) == 72);
+static_assert(offsetof(kvm_regs, r10) == 80);
+static_assert(offsetof(kvm_regs, r11) == 88);
+static_assert(offsetof(kvm_regs, r12) == 96);
+static_assert(offsetof(kvm_regs, r13) == 104);
+static_assert(offsetof(kvm_regs, r14) == 112);
+static_assert(offsetof(kvm_regs, r15) == 120);
 static_assert(offsetof(kvm_regs, rip) == 128);
 static_assert(offsetof(kvm_regs, rflags) == 136);
 
@@ -248,6 +263,7 @@ struct kvm_segment {
     std::uint8_t padding;
 };
 static_assert(sizeof(kvm_segment) == 24);
+static_assert(offsetof(kvm_segment, base) == 0);
 static_assert(offsetof(kvm_segment, limit) == 8);
 static_assert(offsetof(kvm_segment, selector) == 12);
 static_assert(offsetof(kvm_segment, type) == 14);
@@ -259,6 +275,7 @@ static_assert(offsetof(kvm_segment, l) == 19);
 static_assert(offsetof(kvm_segment, g) == 20);
 static_assert(offsetof(kvm_segment, avl) == 21);
 static_assert(offsetof(kvm_segment, unusable) == 22);
+static_assert(offsetof(kvm_segment, padding) == 23);
 
 struct kvm_dtable {
     std::uint64_t base;
@@ -266,7 +283,9 @@ struct kvm_dtable {
     std::uint16_t padding[3];
 };
 static_assert(sizeof(kvm_dtable) == 16);
+static_assert(offsetof(kvm_dtable, base) == 0);
 static_assert(offsetof(kvm_dtable, limit) == 8);
+static_assert(offsetof(kvm_dtable, padding) == 10);
 
 struct kvm_sregs {
     kvm_segment cs, ds, es, fs, gs, ss;
@@ -278,21 +297,28 @@ struct kvm_sregs {
     std::uint64_t interrupt_bitmap[4];
 };
 static_assert(sizeof(kvm_sregs) == 312);
+static_assert(offsetof(kvm_sregs, cs) == 0);
+static_assert(offsetof(kvm_sregs, ds) == 24);
+static_assert(offsetof(kvm_sregs, es) == 48);
+static_assert(offsetof(kvm_sregs, fs) == 72);
+static_assert(offsetof(kvm_sregs, gs) == 96);
 static_assert(offsetof(kvm_sregs, ss) == 120);
 static_assert(offsetof(kvm_sregs, tr) == 144);
+static_assert(offsetof(kvm_sregs, ldt) == 168);
 static_assert(offsetof(kvm_sregs, gdt) == 192);
 static_assert(offsetof(kvm_sregs, idt) == 208);
 static_assert(offsetof(kvm_sregs, cr0) == 224);
+static_assert(offsetof(kvm_sregs, cr2) == 232);
 static_assert(offsetof(kvm_sregs, cr3) == 240);
 static_assert(offsetof(kvm_sregs, cr4) == 248);
+static_assert(offsetof(kvm_sregs, cr8) == 256);
 static_assert(offsetof(kvm_sregs, efer) == 264);
 static_assert(offsetof(kvm_sregs, apic_base) == 272);
 static_assert(offsetof(kvm_sregs, interrupt_bitmap) == 280);
 
 #endif
 
-// ---- ioctls, by the file descriptor they go to
-// -------------------------------------------------------------------------
+// ---- ioctls, by the file descriptor they go to ----
 
 // The device.
 constexpr unsigned long KVM_GET_API_VERSION = ioctl_number(Direction::none, 0x00, 0);
@@ -346,9 +372,9 @@ static_assert(KVM_SET_MEMORY_ATTRIBUTES2 == 0xc080aed2);
 static_assert(KVM_CREATE_GUEST_MEMFD == 0xc040aed4);
 static_assert(KVM_PRE_FAULT_MEMORY == 0xc040aed5);
 
-// ---- Constants
-// ---------------------------------------------------------------------------------------------------------- Those that
-// only TypeScript needs stand in lib/kvm/constants.ts; the script checks both places.
+// ---- Constants ----
+
+// Those that only TypeScript needs stand in lib/kvm/constants.ts; the script checks both places.
 
 constexpr std::uint32_t KVM_EXIT_UNKNOWN = 0;
 constexpr std::uint32_t KVM_EXIT_IO = 2;
