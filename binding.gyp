@@ -22,12 +22,22 @@
         "native/addon/vm.cpp"
       ],
       "include_dirs": ["native", "<!(node -p \"require('node-addon-api').include_dir\")"],
-      "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],
+      "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED",
+        "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "cflags": ["-Wall", "-Wextra", "-Wpedantic", "-fvisibility=hidden", "-fstack-protector-strong"],
       "cflags!": ["-fno-exceptions"],
       "cflags_cc": ["-std=c++20"],
       "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17", "-std=gnu++20"],
       "ldflags": ["-Wl,-z,nodelete"]
+    },
+    {
+      "target_name": "gm_init",
+      "type": "executable",
+      "sources": ["native/lab/init.cpp"],
+      "cflags": ["-Wall", "-Wextra", "-Wpedantic"],
+      "cflags_cc": ["-std=c++20"],
+      "cflags_cc!": ["-std=gnu++17", "-std=gnu++20"],
+      "ldflags!": ["-rdynamic"]
     }
   ]
 }

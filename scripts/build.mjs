@@ -38,8 +38,9 @@ function run(program, args) {
 }
 
 if (parts.length === 0 || parts.includes('native')) {
-  const sources = ['native/addon', 'native/core', 'native/guest', 'native/uapi', 'binding.gyp'];
-  if (!isCurrent('build/Release/guest_memfd.node', sources)) {
+  const sources = ['native/addon', 'native/core', 'native/guest', 'native/lab', 'native/uapi', 'binding.gyp'];
+  const outputs = ['build/Release/guest_memfd.node', 'build/Release/gm_init'];
+  if (!outputs.every((output) => isCurrent(output, sources))) {
     // Through npm's PATH and environment, which tells node-gyp where to find Node's headers.
     run('node-gyp', ['rebuild', '--loglevel=warn']);
   }

@@ -6,7 +6,12 @@ export function run(program, args, options = {}) {
   try {
     execFileSync(program, args, { stdio: 'inherit', ...options });
   } catch (error) {
-    if (error.code === 'ENOENT') console.error(`${program} is not installed (Debian: apt-get install ${program})`);
+    if (error.code === 'ENOENT')
+      console.error(
+        program === 'cmake-js'
+          ? 'cmake-js is on the PATH of npm scripts only: start this with "npm run …"'
+          : `${program} is not installed (Debian: apt-get install ${program})`,
+      );
     process.exit(error.status ?? 1);
   }
 }
@@ -31,7 +36,9 @@ export function build(folder, sanitizers = '', tests = true) {
 
 /** node-gyp and CMake must build the same sources. */
 export function compareSources() {
-  const gyp = [...readFileSync('binding.gyp', 'utf8').matchAll(/"native\/([\w/.]+)"/g)].map((match) => match[1]).sort();
+  const gyp = [...readFileSync('binding.gyp', 'utf8').matchAll(/"native\/((?!lab\/)[\w/.]+)"/g)]
+    .map((match) => match[1])
+    .sort();
   const cmake = [...readFileSync('native/CMakeLists.txt', 'utf8').matchAll(/^\s+((?:core|guest|addon)\/[\w.]+)$/gm)]
     .map((match) => match[1])
     .sort();

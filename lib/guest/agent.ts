@@ -1,29 +1,16 @@
-import { readFileSync } from 'node:fs';
-import { type U64, u64 } from '../kvm/arguments.ts';
-import { stateError } from '../kvm/errors.ts';
+import { options as checkOptions, rangeError, typeError, type U64, u64 } from '../kvm/arguments.ts';
+import { KvmError, stateError } from '../kvm/errors.ts';
 import type { VcpuExit } from '../kvm/exits.ts';
 import { type Mapping, mapAnonymous } from '../kvm/mapping.ts';
 import { guestProgram } from '../kvm/program.ts';
 import type { RunOptions, Vcpu } from '../kvm/vcpu.ts';
-import type { Vm } from '../kvm/vm.ts';
-import { encodeCommands, type GuestCommand, mailbox, touchedRanges, type Width } from './commands.ts';
-import { IdentityPageTables } from './page-tables.ts';
+import { Vm } from '../kvm/vm.ts';
+import { type GuestArchitecture, layout } from './architecture.ts';
+import { Arm64 } from './arm64.ts';
+import { encodeCommands, type GuestCommand, mailbox, type Width } from './commands.ts';
+import { X86 } from './x86-64.ts';
 
-/** The agent's own memory: program, mailbox, task state segment, page tables. */
-const layout = { program: 0x0, mailbox: 0x1000, taskState: 0x5000, tables: 0x8000, size: 0x60000 } as const;
-/** A 64-bit task state segment: where it says that its I/O bitmap begins, and a bitmap of all ports with its end mark. */
-const taskState = { bitmapPointer: 102, bitmap: 104, limit: 104 + 8192 } as const;
-const maxCommands = (layout.taskState - layout.mailbox) / mailbox.commandSize - 1;
-/** The port by which the guest program says that it is through with a list. */
-const donePort = 0x600;
-
-/**
- * Commands run in ring 3, but for those that need ring 0. A KVM that does not run on virtualisation hardware (kvm_pvm)
- * executes ring 0 in its instruction emulator, which reaches memory through userspace_addr: only from ring 3 does the guest
- * take the page faults that a check of guest_memfd is about.
- */
-const user = 3;
-const needsSupervisor = (command: GuestCommand) => command.op === 'hypercall' || command.op === 'halt';
+const maxCommands = (layout.mailboxEnd - layout.mailbox) / mailbox.commandSize - 1;
 
 /** How a list of commands went. */
 export interface AgentRun {
@@ -62,25 +49,16 @@ Object.defineProperty(GuestExitError.prototype, 'name', {
 export interface GuestAgentOptions {
   /** The memslot for the agent's own memory, default 0. */
   slot?: number;
-  /** Where that memory lies in the guest (384 KiB), a multiple of the page size, default 0. */
+  /** Where that memory lies in the guest (384 KiB, on arm64 the last 64 of them without memslot), a multiple of the page size, default 0. */
   guestPhysAddr?: U64;
   /** The vCPU's number, default 0. */
   vcpuId?: number;
 }
 
-// AMD and Hygon have VMMCALL, Intel has VMCALL; KVM would patch the wrong one into the guest's code, which tests would see.
-let knownHypercallWidth: number | undefined;
-function hypercallWidth(): number {
-  knownHypercallWidth ??= /AuthenticAMD|HygonGenuine/.test(readFileSync('/proc/cpuinfo', 'latin1').slice(0, 4096))
-    ? 1
-    : 0;
-  return knownHypercallWidth;
-}
-
 /**
  * A vCPU that executes what the host tells it: the guest side of experiments, with no machine code to write.
  *
- * Its program, mailbox and page tables lie in a memslot of their own, on ordinary anonymous memory, so that the memory
+ * Its program, mailbox and, on x86-64, page tables lie in a memslot of their own, on ordinary anonymous memory, so that the memory
  * under test can be anything.
  *
  * @example
@@ -91,116 +69,89 @@ function hypercallWidth(): number {
 export class GuestAgent implements Disposable {
   readonly vcpu: Vcpu;
   readonly #memory: Mapping;
-  readonly #tables: IdentityPageTables;
-  readonly #base: bigint;
+  readonly #architecture: GuestArchitecture;
   #commands: readonly GuestCommand[] = [];
   #inList = false;
-  #ring: 0 | 3 = user;
+  #isDone = false;
 
-  private constructor(vcpu: Vcpu, memory: Mapping, base: bigint) {
+  private constructor(vcpu: Vcpu, memory: Mapping, architecture: GuestArchitecture) {
     this.vcpu = vcpu;
     this.#memory = memory;
-    this.#base = base;
-    this.#tables = new IdentityPageTables(memory, base, BigInt(layout.tables), BigInt(layout.size));
+    this.#architecture = architecture;
   }
 
   /**
-   * Sets up the agent's memslot and a vCPU in 64-bit mode.
+   * Sets up the agent's memslot and a vCPU in 64-bit mode: on x86-64 with page tables, on arm64 in EL1 with the MMU off.
    *
    * @throws {KvmError} where the slot or the vCPU cannot be made
-   * @throws ERR_UNSUPPORTED_ARCHITECTURE where there is no guest program for this processor yet
+   * @throws ERR_UNSUPPORTED_ARCHITECTURE where there is no guest program for this processor
    */
   static create(vm: Vm, options: GuestAgentOptions = {}): GuestAgent {
-    const { slot = 0, guestPhysAddr = 0, vcpuId = 0 } = options;
+    if (!(vm instanceof Vm)) throw typeError('vm', 'a Vm', vm);
+    const { slot = 0, guestPhysAddr = 0, vcpuId = 0 } = checkOptions('options', options);
     const program = guestProgram();
     if (program.byteLength === 0)
-      throw stateError(`there is no guest program for ${process.arch} yet`, 'ERR_UNSUPPORTED_ARCHITECTURE');
+      throw stateError(`there is no guest program for ${process.arch}`, 'ERR_UNSUPPORTED_ARCHITECTURE');
     const base = BigInt(u64('guestPhysAddr', guestPhysAddr));
-    const memory = mapAnonymous({ size: layout.size });
+    const Architecture = process.arch === 'arm64' ? Arm64 : X86;
+    const size = Architecture.memorySize;
+    const memory = mapAnonymous({ size });
+    let hasSlot = false;
     let vcpu: Vcpu | undefined;
     try {
-      vm.setUserMemoryRegion({ slot, guestPhysAddr: base, size: layout.size, mapping: memory });
+      vm.setUserMemoryRegion({ slot, guestPhysAddr: base, size, mapping: memory });
+      hasSlot = true;
       memory.write(layout.program, program);
-      memory.write(layout.taskState + taskState.bitmapPointer, Uint16Array.of(taskState.bitmap));
-      memory.fill(0xff, layout.taskState + taskState.limit, 1);
       vcpu = vm.createVcpu({ id: vcpuId });
-      const agent = new GuestAgent(vcpu, memory, base);
-      agent.#tables.ensure(base, BigInt(layout.size));
-      agent.#enterLongMode();
+      const architecture = new Architecture(vcpu, memory, base, vm.device);
+      architecture.start();
+      const agent = new GuestAgent(vcpu, memory, architecture);
+      agent.restart();
       return agent;
     } catch (error) {
       vcpu?.close();
+      // Left behind, the slot would keep the next try from taking its number.
+      if (hasSlot) vm.deleteUserMemoryRegion(slot);
       memory.close();
       throw error;
     }
   }
 
-  #enterLongMode(): void {
-    this.vcpu.setSpecialRegisters({
-      cr0: 0x8000_0021n, // PG, NE, PE
-      cr3: this.#tables.root,
-      cr4: 0x20n, // PAE
-      efer: 0x500n, // LMA, LME
-      // Ports are open to ring 3 by RFLAGS.IOPL, which kvm_pvm loses once the guest has run; then the bitmap decides, and
-      // without a segment of its own that would be whatever lies at address 0.
-      tr: {
-        base: this.#base + BigInt(layout.taskState),
-        limit: taskState.limit,
-        selector: 24,
-        type: 11,
-        present: 1,
-        s: 0,
-        unusable: 0,
-      },
-    });
-    this.#enterRing(user);
-  }
-
-  #enterRing(ring: 0 | 3): void {
-    const data = {
-      base: 0n,
-      limit: 0xffffffff,
-      selector: 16 | ring,
-      type: 3,
-      present: 1,
-      dpl: ring,
-      db: 1,
-      s: 1,
-      l: 0,
-      g: 1,
-    };
-    const code = { ...data, selector: 8 | ring, type: 11, db: 0, l: 1 };
-    this.vcpu.setSpecialRegisters({ cs: code, ds: data, es: data, fs: data, gs: data, ss: data });
-    this.#ring = ring;
-    this.restart();
-  }
-
   /** Forgets an interrupted list: the next one starts from the beginning of the program. */
   restart(): void {
-    this.vcpu.setRegisters({
-      rip: this.#base + BigInt(layout.program),
-      rdi: this.#base + BigInt(layout.mailbox),
-      rflags: 0x3002n, // the bit that is always set, and port access for every ring
-    });
+    // The load or port read that an exit interrupted would else be finished after the program counter is set, and take
+    // the guest back.
+    if (this.#inList || (this.#isDone && this.#architecture.doneIsUnfinished)) this.vcpu.finishExit();
+    this.#architecture.restart();
     this.#inList = false;
+    this.#isDone = false;
   }
 
   #prepare(commands: readonly GuestCommand[]): void {
+    if (!Array.isArray(commands)) throw typeError('commands', 'an array of commands', commands);
+    if (this.vcpu.running) throw stateError('the guest is running; wait for runAsync() to end or call vcpu.stop()');
     if (this.#inList) throw stateError('the last list was interrupted: resume() it, or restart()');
-    if (commands.length > maxCommands) throw new RangeError(`a list holds at most ${maxCommands} commands`);
-    const bytes = encodeCommands(commands, hypercallWidth());
-    for (const command of commands)
-      for (const [gpa, length] of touchedRanges(command)) this.#tables.ensure(gpa, length);
-    const ring = commands.some(needsSupervisor) ? 0 : user;
-    if (ring !== this.#ring) this.#enterRing(ring);
+    if (commands.length > maxCommands)
+      throw rangeError('commands', `a list of at most ${maxCommands}`, commands.length);
+    const bytes = encodeCommands(commands, this.#architecture.hypercallWidth);
+    this.#architecture.prepare(commands);
+    if (this.#architecture.changeMode(commands)) this.restart();
     this.#memory.write(layout.mailbox, bytes);
     this.#commands = commands;
     this.#inList = true;
   }
 
+  /** After a run that threw: where KVM_RUN was never reached, for its arguments were wrong, no list was begun. */
+  #failed(error: unknown): never {
+    if (!(error instanceof KvmError)) this.#inList = false;
+    throw error;
+  }
+
   #outcome(exit: VcpuExit): AgentRun {
-    const finished = exit.reason === 'IO' && exit.direction === 'out' && exit.port === donePort;
+    const meaning = this.#architecture.meaning(exit);
+    const finished = meaning === 'done';
     if (finished) this.#inList = false;
+    this.#isDone = finished;
     const bytes = this.#memory.read(layout.mailbox, this.#commands.length * mailbox.commandSize);
     const view = new DataView(bytes.buffer);
     const results: bigint[] = [];
@@ -208,17 +159,26 @@ export class GuestAgent implements Disposable {
       if (view.getBigUint64(at + mailbox.stateOffset, true) !== mailbox.stateDone) break;
       results.push(view.getBigUint64(at + mailbox.resultOffset, true));
     }
-    return { finished, results, exit: finished ? undefined : exit };
+    return { finished, results, exit: finished ? undefined : meaning };
   }
 
   /** Runs a list of up to 255 commands until it is through or the guest exits for another reason. */
   run(commands: readonly GuestCommand[], options?: RunOptions): AgentRun {
     this.#prepare(commands);
-    return this.#outcome(this.vcpu.run(options));
+    try {
+      return this.#outcome(this.vcpu.run(options));
+    } catch (error) {
+      this.#failed(error);
+    }
   }
 
-  /** Goes on with an interrupted list, once its exit has been answered. */
+  /**
+   * Goes on with an interrupted list, once its exit has been answered.
+   *
+   * @throws ERR_INVALID_STATE where no list was interrupted
+   */
   resume(options?: RunOptions): AgentRun {
+    if (!this.#inList) throw stateError('no list was interrupted');
     return this.#outcome(this.vcpu.run(options));
   }
 
@@ -228,7 +188,11 @@ export class GuestAgent implements Disposable {
     options?: RunOptions & { signal?: AbortSignal },
   ): Promise<AgentRun> {
     this.#prepare(commands);
-    return this.#outcome(await this.vcpu.runAsync(options));
+    try {
+      return this.#outcome(await this.vcpu.runAsync(options));
+    } catch (error) {
+      this.#failed(error);
+    }
   }
 
   /**

@@ -1,4 +1,4 @@
-import { rangeError, typeError, type U64, u64 } from '../kvm/arguments.ts';
+import { bytes as bytesOf, options, rangeError, typeError, type U64, u32, u64 } from '../kvm/arguments.ts';
 
 /** Bytes of one access. */
 export type Width = 1 | 2 | 4 | 8;
@@ -7,20 +7,23 @@ export type Width = 1 | 2 | 4 | 8;
 export type GuestCommand =
   /** Loads from memory, or from a device where no memslot lies. Result: the value. */
   | { op: 'load'; gpa: U64; width?: Width }
+  /** Stores the low `width` bytes of `value`. */
   | { op: 'store'; gpa: U64; value: U64; width?: Width }
-  /** Sets `length` bytes to `value`. */
+  /** Sets `length` bytes to `value`, 0 to 255. */
   | { op: 'fill'; gpa: U64; length: U64; value: number }
-  /** Looks for the first byte that is not `value`. Result: its offset, or `length`. */
+  /** Looks for the first byte that is not `value`, 0 to 255. Result: its offset, or `length`. */
   | { op: 'compare'; gpa: U64; length: U64; value: number }
   /** Result: the 64-bit words of the range, summed up by {@link checksum}. */
   | { op: 'checksum'; gpa: U64; length: U64 }
   | { op: 'copy'; to: U64; from: U64; length: U64 }
-  /** Result: what the hypercall gave back. */
+  /** A hypercall (VMCALL or VMMCALL; HVC on arm64, where PSCI answers) with up to three arguments. Result: what it gave back. */
   | { op: 'hypercall'; number: U64; args?: readonly U64[] }
+  /** Writes the low `width` bytes of `value` to a port, 0 to 65535 (x86-64; ERR_UNSUPPORTED_ARCHITECTURE elsewhere). */
   | { op: 'portOut'; port: number; value: number; width?: 1 | 2 | 4 }
   | { op: 'portIn'; port: number; width?: 1 | 2 | 4 }
   /** Waits until the 64-bit word at `gpa` is `value`. Result: how often it looked. */
   | { op: 'spin'; gpa: U64; value: U64 }
+  /** Stops with an HLT exit. On arm64 the guest program asks the agent for it: WFI does not leave the kernel there. */
   | { op: 'halt' };
 
 /** Layout of the mailbox, as native/guest has it. */
@@ -62,33 +65,47 @@ export function touchedRanges(command: GuestCommand): [gpa: bigint, length: bigi
   }
 }
 
-type Fields = [width: number, a: U64, b?: U64, c?: U64, d?: U64];
+const memoryWidths: readonly number[] = [1, 2, 4, 8];
+const portWidths: readonly number[] = [1, 2, 4];
 
-function fieldsOf(command: GuestCommand, hypercallWidth: number): Fields {
+/** Checks a command and gives its width and its fields in the guest program's order. */
+function fieldsOf(command: GuestCommand, path: string, hypercallWidth: number): [width: number, ...fields: U64[]] {
+  const word = (name: string) => u64(`${path}.${name}`, command[name as keyof GuestCommand]);
+  const atMost = (name: string, max: number) => {
+    const value = u32(`${path}.${name}`, command[name as keyof GuestCommand]);
+    if (value > max) throw rangeError(`${path}.${name}`, `at most ${max}`, value);
+    return value;
+  };
+  const width = (widths: readonly number[], value: number) => {
+    if (!widths.includes(value)) throw rangeError(`${path}.width`, `one of ${widths.join(', ')}`, value);
+    return value;
+  };
   switch (command.op) {
     case 'load':
-      return [command.width ?? 8, command.gpa];
+      return [width(memoryWidths, command.width ?? 8), word('gpa')];
     case 'store':
-      return [command.width ?? 8, command.gpa, command.value];
+      return [width(memoryWidths, command.width ?? 8), word('gpa'), word('value')];
     case 'fill':
     case 'compare':
-      return [1, command.gpa, command.length, command.value];
+      return [1, word('gpa'), word('length'), atMost('value', 255)];
     case 'checksum':
-      return [8, command.gpa, command.length];
+      return [8, word('gpa'), word('length')];
     case 'copy':
-      return [1, command.to, command.from, command.length];
+      return [1, word('to'), word('from'), word('length')];
     case 'hypercall': {
-      const [a = 0, b = 0, c = 0] = command.args ?? [];
-      return [hypercallWidth, command.number, a, b, c];
+      const { args = [] } = command;
+      if (!Array.isArray(args)) throw typeError(`${path}.args`, 'an array of up to three numbers or bigints', args);
+      if (args.length > 3) throw rangeError(`${path}.args`, 'of at most three values', args.length);
+      return [hypercallWidth, word('number'), ...args.map((arg, i) => u64(`${path}.args[${i}]`, arg))];
     }
     case 'portOut':
-      return [command.width ?? 1, command.port, command.value];
+      return [width(portWidths, command.width ?? 1), atMost('port', 0xffff), word('value')];
     case 'portIn':
-      return [command.width ?? 1, command.port];
+      return [width(portWidths, command.width ?? 1), atMost('port', 0xffff)];
     case 'spin':
-      return [8, command.gpa, command.value];
+      return [8, word('gpa'), word('value')];
     case 'halt':
-      return [0, 0];
+      return [0];
   }
 }
 
@@ -97,23 +114,21 @@ export function encodeCommands(commands: readonly GuestCommand[], hypercallWidth
   const bytes = new Uint8Array((commands.length + 1) * mailbox.commandSize);
   const view = new DataView(bytes.buffer);
   for (const [i, command] of commands.entries()) {
-    const opcode = opcodes[command.op];
-    if (opcode === undefined)
-      throw typeError(`commands[${i}].op`, `one of ${Object.keys(opcodes).join(', ')}`, command.op);
-    const [width, ...fields] = fieldsOf(command, hypercallWidth);
-    if (command.op !== 'hypercall' && ![0, 1, 2, 4, 8].includes(width))
-      throw rangeError(`commands[${i}].width`, '1, 2, 4 or 8', width);
+    const path = `commands[${i}]`;
+    const { op } = options(path, command);
+    if (!Object.hasOwn(opcodes, op)) throw typeError(`${path}.op`, `one of ${Object.keys(opcodes).join(', ')}`, op);
+    const [width, ...fields] = fieldsOf(command, path, hypercallWidth);
     const at = i * mailbox.commandSize;
-    view.setUint32(at, opcode, true);
+    view.setUint32(at, opcodes[op], true);
     view.setUint32(at + 4, width, true);
-    for (const [j, field] of fields.entries())
-      view.setBigUint64(at + 8 + 8 * j, BigInt(u64(`commands[${i}]`, field ?? 0)), true);
+    for (const [j, field] of fields.entries()) view.setBigUint64(at + 8 + 8 * j, BigInt(field), true);
   }
   return bytes;
 }
 
 /** What the guest's 'checksum' computes, for bytes the host has: each little-endian word is added after rotating the sum. */
-export function checksum(bytes: Uint8Array): bigint {
+export function checksum(given: Uint8Array): bigint {
+  const bytes = bytesOf('bytes', given);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let sum = 0n;
   for (let at = 0; at + 8 <= bytes.byteLength; at += 8) {

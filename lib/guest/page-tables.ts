@@ -1,3 +1,4 @@
+import { rangeError } from '../kvm/arguments.ts';
 import type { Mapping } from '../kvm/mapping.ts';
 
 const present = 0x1n;
@@ -50,8 +51,10 @@ export class IdentityPageTables {
     const key = `directory ${gigabyte}`;
     if (this.#tables.has(key)) return;
     if (gigabyte >= addressableGigabytes)
-      throw new RangeError(
-        `0x${(gigabyte << 30n).toString(16)} is beyond the guest's 64 GiB: a vCPU without CPUID has 36 address bits`,
+      throw rangeError(
+        'gpa',
+        "within the guest's 64 GiB: a vCPU without CPUID has 36 address bits",
+        `0x${(gigabyte << 30n).toString(16)}`,
       );
     const pointers = this.#table(`pointers ${gigabyte / entries}`, this.#base, gigabyte / entries);
     const directory = this.#table(key, pointers, gigabyte % entries);
@@ -66,8 +69,10 @@ export class IdentityPageTables {
     const known = this.#tables.get(key);
     if (known !== undefined) return known;
     if (this.#next >= this.#end)
-      throw new RangeError(
-        'the guest agent has no room for more page tables: its commands touch too many distinct GiB',
+      throw rangeError(
+        'gpa',
+        'in a GiB touched before: the guest agent has no room for more page tables',
+        `GiB ${index}`,
       );
     const table = this.#next;
     this.#next += tablePage;

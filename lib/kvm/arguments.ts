@@ -1,4 +1,4 @@
-import { inspect } from 'node:util';
+import { inspect, types } from 'node:util';
 
 /** An address, a size, an offset or a mask: a safe integer, or a bigint for the whole range of u64. */
 export type U64 = number | bigint;
@@ -59,11 +59,17 @@ export function options<T extends object>(name: string, value: T): T {
   return value;
 }
 
-/** A byte range inside something of `limit` bytes; gives both as numbers. */
+/** True or false, and nothing that counts as such. */
+export function flag(name: string, value: unknown): boolean {
+  if (typeof value !== 'boolean') throw typeError(name, 'a boolean', value);
+  return value;
+}
+
+/** A byte range inside something of `limit` bytes, to its end without a length; gives both as numbers. */
 export function range(offset: unknown, length: unknown, limit: number): [offset: number, length: number] {
   const from = u64('offset', offset);
-  const count = u64('length', length);
   if (from > limit) throw rangeError('offset', `at most ${limit}, the length of the mapping`, offset);
+  const count = length === undefined ? limit - Number(from) : u64('length', length);
   if (count > limit - Number(from))
     throw rangeError('length', `at most ${limit - Number(from)}, what is left of the mapping after offset`, length);
   return [Number(from), Number(count)];
@@ -73,7 +79,7 @@ export function range(offset: unknown, length: unknown, limit: number): [offset:
 export function bytes(name: string, value: unknown): Uint8Array {
   if (value instanceof Uint8Array) return value;
   if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
-  if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) return new Uint8Array(value);
+  if (types.isAnyArrayBuffer(value)) return new Uint8Array(value);
   throw typeError(name, 'a TypedArray, a DataView or an ArrayBuffer', value);
 }
 
@@ -81,5 +87,6 @@ export function bytes(name: string, value: unknown): Uint8Array {
 export function timeout(name: string, value: unknown): number {
   if (typeof value !== 'number') throw typeError(name, 'a number of milliseconds', value);
   if (Number.isNaN(value) || value <= 0) throw rangeError(name, 'above 0 (Infinity for no limit)', value);
-  return value === Number.POSITIVE_INFINITY ? 0 : Math.max(value, 0.001);
+  // The native side counts nanoseconds in 64 bits: what would not fit (over 31 years here) stands for no limit as well.
+  return value > 1e12 ? 0 : Math.max(value, 0.001);
 }

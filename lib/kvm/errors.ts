@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 import { explain } from './explanations.ts';
 
@@ -10,7 +11,10 @@ export function errnoName(errno: number): string {
   // Node does not know EHWPOISON, and prints 95 by the name that POSIX gives the same number.
   if (number === 133) return 'EHWPOISON';
   if (number === 95) return 'EOPNOTSUPP';
-  return getSystemErrorName(-number);
+  const name = getSystemErrorName(-number);
+  if (/^E[A-Z0-9]+$/.test(name)) return name;
+  // libuv names no more than it needs: not ENOEXEC, for one, which KVM_RUN gives.
+  return Object.entries(constants.errno).find(([, value]) => value === number)?.[0] ?? name;
 }
 
 function formatValue(value: CallArguments[string]): string {

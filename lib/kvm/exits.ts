@@ -27,7 +27,7 @@ export interface MmioExit {
   readonly data: Uint8Array;
 }
 
-/** The guest executed HLT (x86, no interrupt controller in the kernel). */
+/** The guest executed HLT (x86, no interrupt controller in the kernel); on arm64 the guest agent's command 'halt'. */
 export interface HltExit {
   readonly reason: 'HLT';
 }
@@ -89,6 +89,20 @@ export interface ArmNisvExit {
   readonly guestPhysAddr: bigint;
 }
 
+/**
+ * The guest program met an exception (arm64; on x86-64 that is a triple fault). The guest agent tells of it, not KVM, which
+ * gives this exit for an access that it refuses too: an address beyond those that a vCPU has.
+ */
+export interface ExceptionExit {
+  readonly reason: 'EXCEPTION';
+  /** ESR_EL1: the class in bits 26 to 31. */
+  readonly syndrome: bigint;
+  /** FAR_EL1, where the class has an address. */
+  readonly faultAddress: bigint;
+  /** ELR_EL1: the address of the instruction. */
+  readonly instruction: bigint;
+}
+
 /** The run was ended from outside. The guest can go on. */
 export interface IntrExit {
   readonly reason: 'INTR';
@@ -114,6 +128,7 @@ export type VcpuExit =
   | InternalErrorExit
   | SystemEventExit
   | ArmNisvExit
+  | ExceptionExit
   | IntrExit
   | OtherExit;
 

@@ -168,5 +168,7 @@ const anyVmIoctl: Record<string, Explainer> = {
 /** The cause and the remedy of a failed call, as far as they are known. */
 export function explain(syscall: string, code: string, args: CallArguments): Explanation {
   const entry = table[syscall]?.[code] ?? (syscall.startsWith('ioctl(') ? anyVmIoctl[code] : undefined);
-  return entry?.(args) ?? {};
+  // One that looks at the arguments has nothing to say where an error was made without them.
+  if (!entry || (entry.length > 0 && Object.keys(args).length === 0)) return {};
+  return entry(args) ?? {};
 }

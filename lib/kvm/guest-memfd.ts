@@ -1,4 +1,4 @@
-import { options, type U64, u32, u64 } from './arguments.ts';
+import { flag, options, type U64, u32, u64 } from './arguments.ts';
 import { FallocateMode, GuestMemfdFlag, MapFlag, MemoryAttribute } from './constants.ts';
 import { checked, KvmError } from './errors.ts';
 import { type MapOptions, Mapping } from './mapping.ts';
@@ -69,8 +69,8 @@ export class GuestMemfd extends FdResource {
     const mapping = Mapping.create(this.fd, {
       ...given,
       offset: from,
-      length: length ?? (rest > 0n ? rest : 0n),
-      flags: (u32('flags', flags) | (populate ? MapFlag.POPULATE : 0)) >>> 0,
+      length: length === undefined ? (rest > 0n ? rest : 0n) : length,
+      flags: (u32('flags', flags) | (flag('populate', populate) ? MapFlag.POPULATE : 0)) >>> 0,
     });
     this.#openMappings(); // forgets those that are gone
     this.#mappings.add(new WeakRef(mapping));

@@ -28,7 +28,8 @@ export class Kvm extends FdResource {
    * @throws {KvmError} ENOENT (no device), EACCES (not in the device's group), EPERM (refused to this container), with
    *   the remedy; ENOTTY when the path is not a KVM device
    */
-  static open({ path = '/dev/kvm' }: { path?: string } = {}): Kvm {
+  static open(given: { path?: string } = {}): Kvm {
+    const { path = '/dev/kvm' } = options('options', given);
     if (typeof path !== 'string') throw typeError('path', 'a string', path);
     if (path.includes('\0')) throw typeError('path', 'a string without null bytes', path);
     // Explanations are those of the device, whatever name it goes by here.
@@ -58,6 +59,19 @@ export class Kvm extends FdResource {
     return checked(native.kvmCheckExtension(this.handle, number), 'ioctl(KVM_CHECK_EXTENSION)', { capability: number });
   }
 
+  /**
+   * KVM_GET_SUPPORTED_CPUID (2.6.25, x86 only): what vCPUs may be given with {@link Vcpu.setCpuid}.
+   *
+   * @returns struct kvm_cpuid2: the number of leaves (u32), 4 bytes, the leaves of 40 bytes each
+   * @throws {KvmError} ENOTTY elsewhere than on x86
+   */
+  supportedCpuid(): Uint8Array {
+    // More leaves than any processor has had; E2BIG would tell.
+    const list = new Uint8Array(8 + 40 * 256);
+    checked(native.kvmSupportedCpuid(this.handle, list), 'ioctl(KVM_GET_SUPPORTED_CPUID)', { leaves: 256 });
+    return list.slice(0, 8 + 40 * new DataView(list.buffer).getUint32(0, true));
+  }
+
   /** KVM_GET_VCPU_MMAP_SIZE: the bytes of a vCPU's kvm_run mapping, 12288 on x86-64. */
   vcpuMmapSize(): number {
     return checked(native.kvmVcpuMmapSize(this.handle), 'ioctl(KVM_GET_VCPU_MMAP_SIZE)');
@@ -72,6 +86,7 @@ export class Kvm extends FdResource {
   createVm(given: { type?: number | bigint } = {}): Vm {
     const { type = VmType.DEFAULT } = options('options', given);
     const number = u64('type', type);
-    return new Vm(checked(native.kvmCreateVm(this.handle, number), 'ioctl(KVM_CREATE_VM)', { type: number }), number);
+    const handle = checked(native.kvmCreateVm(this.handle, number), 'ioctl(KVM_CREATE_VM)', { type: number });
+    return new Vm(handle, number, this.path);
   }
 }

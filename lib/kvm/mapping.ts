@@ -118,11 +118,11 @@ export class Mapping extends KernelResource {
    * @returns the buffer
    * @throws {MemoryAccessError} at the first page that cannot be read; a buffer given holds what came before it
    */
-  read(offset: U64, into: number): Uint8Array;
+  read(offset: U64, into: U64): Uint8Array;
   read<T extends NodeJS.ArrayBufferView>(offset: U64, into: T): T;
-  read(offset: U64, into: number | NodeJS.ArrayBufferView): Uint8Array | NodeJS.ArrayBufferView {
+  read(offset: U64, into: U64 | NodeJS.ArrayBufferView): Uint8Array | NodeJS.ArrayBufferView {
     const { handle } = this;
-    if (typeof into === 'number') {
+    if (typeof into === 'number' || typeof into === 'bigint') {
       const [from, length] = range(offset, into, this.length);
       const buffer = new Uint8Array(length);
       this.#complete('read', from, length, native.mappingRead(handle, from, buffer));
@@ -152,7 +152,7 @@ export class Mapping extends KernelResource {
    * @param value from 0 to 255
    * @throws {MemoryAccessError} as {@link write}
    */
-  fill(value: number, offset: U64 = 0, length: U64 = this.length - Number(offset)): void {
+  fill(value: number, offset: U64 = 0, length?: U64): void {
     const { handle } = this;
     if (u32('value', value) > 255) throw rangeError('value', 'an integer from 0 to 255', value);
     const [at, count] = range(offset, length, this.length);
@@ -198,7 +198,7 @@ export class Mapping extends KernelResource {
    *
    * @throws {MemoryAccessError} where a page of the range cannot be accessed, or the mapping cannot be written
    */
-  view(offset: U64 = 0, length: U64 = this.length - Number(offset)): ArrayBuffer {
+  view(offset: U64 = 0, length?: U64): ArrayBuffer {
     const { handle } = this;
     const [at, count] = range(offset, length, this.length);
     const begin = at - (at % pageSize);
@@ -222,7 +222,7 @@ export class Mapping extends KernelResource {
    * Detaches the views that touch a range; reading them afterwards gives nothing, as after `transfer()`. Pages under one
    * that cannot be detached become zero pages for this mapping, and its guarded access to them fails from then on.
    */
-  detachViews(offset: U64 = 0, length: U64 = this.length - Number(offset)): void {
+  detachViews(offset: U64 = 0, length?: U64): void {
     const { handle } = this;
     const [at, count] = range(offset, length, this.length);
     for (const [number, view] of this.#views) {
@@ -252,7 +252,7 @@ export class Mapping extends KernelResource {
    * @param advice one of {@link Advice}, or any other number to see what the kernel says
    * @throws {KvmError} EINVAL where kernel or memory does not take it, EFAULT from POPULATE_* at an inaccessible page
    */
-  advise(advice: number, offset: U64 = 0, length: U64 = this.length - Number(offset)): void {
+  advise(advice: number, offset: U64 = 0, length?: U64): void {
     const { handle } = this;
     const [at, count] = range(offset, length, this.length);
     // REMOVE and the others leave views usable; none of them makes an address inaccessible that was not.
@@ -264,7 +264,7 @@ export class Mapping extends KernelResource {
   }
 
   /** mprotect on a range; views over it are detached first when it takes READ or WRITE away. */
-  protect(protection: number, offset: U64 = 0, length: U64 = this.length - Number(offset)): void {
+  protect(protection: number, offset: U64 = 0, length?: U64): void {
     const { handle } = this;
     const [at, count] = range(offset, length, this.length);
     const bits = i32('protection', protection);
@@ -284,10 +284,16 @@ export class Mapping extends KernelResource {
    * @param given.flags {@link BindFlag}s, default 0
    * @throws {KvmError} EINVAL for an unknown mode or nodes that do not fit it
    */
-  bind(given: { mode: number; nodes?: readonly number[]; flags?: number; offset?: U64; length?: U64 }): void {
-    const { mode, nodes = [], flags = 0, offset = 0 } = options('options', given);
+  bind(given: {
+    mode: number;
+    nodes?: readonly number[];
+    flags?: number;
+    offset?: U64;
+    length?: U64 | undefined;
+  }): void {
+    const { mode, nodes = [], flags = 0, offset = 0, length } = options('options', given);
     const { handle } = this;
-    const [at, count] = range(offset, given.length ?? this.length - Number(offset), this.length);
+    const [at, count] = range(offset, length, this.length);
     if (!Array.isArray(nodes)) throw typeError('nodes', 'an array of node numbers', nodes);
     const mask = new BigUint64Array(nodes.length === 0 ? 0 : 16);
     for (const node of nodes) {
@@ -322,7 +328,7 @@ export class Mapping extends KernelResource {
    * @param offset page-aligned
    * @returns one entry a page
    */
-  residency(offset: U64 = 0, length: U64 = this.length - Number(offset)): boolean[] {
+  residency(offset: U64 = 0, length?: U64): boolean[] {
     const { handle } = this;
     const [at, count] = range(offset, length, this.length);
     const pages = new Uint8Array(Math.ceil(count / pageSize));
@@ -334,7 +340,7 @@ export class Mapping extends KernelResource {
    * The NUMA node of each page, from move_pages without moving: a node number, or a negative errno (-2, ENOENT, for a page
    * this process has not touched).
    */
-  nodes(offset: U64 = 0, length: U64 = this.length - Number(offset)): number[] {
+  nodes(offset: U64 = 0, length?: U64): number[] {
     const { handle } = this;
     const [at, count] = range(offset, length, this.length);
     const pages = new Int32Array(Math.ceil(count / pageSize));

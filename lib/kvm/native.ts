@@ -19,6 +19,7 @@ export interface Native {
   kvmOpen(path: string): Handle;
   kvmApiVersion(kvm: Handle): number;
   kvmCheckExtension(kvm: Handle, capability: number): number;
+  kvmSupportedCpuid(kvm: Handle, list: Uint8Array): number;
   kvmVcpuMmapSize(kvm: Handle): number;
   kvmCreateVm(kvm: Handle, type: U64): Handle;
 
@@ -73,6 +74,7 @@ export interface Native {
   vcpuRun(vcpu: Handle, timeout: number): number;
   vcpuRunAsync(vcpu: Handle, timeout: number, done: (result: number) => void): number;
   vcpuStop(vcpu: Handle): number;
+  vcpuSetCpuid(vcpu: Handle, list: Uint8Array): number;
   vcpuTransfer(vcpu: Handle, which: number, state: Uint8Array): number;
   vcpuWriteRun(vcpu: Handle, offset: number, bytes: Uint8Array): number;
   vcpuPreFault(vcpu: Handle, gpa: U64, size: U64, flags: U64, left: BigUint64Array): number;

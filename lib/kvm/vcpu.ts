@@ -4,12 +4,15 @@ import { checked, errnoName, KvmError, stateError } from './errors.ts';
 import { decodeExit, decodeMemoryFault, exitBlockLayout, exitReasonOf, type VcpuExit } from './exits.ts';
 import { type Handle, native } from './native.ts';
 import {
+  type Arm64Registers,
+  checkGeneral,
+  checkSpecial,
   decodeGeneral,
   decodeSpecial,
   encodeGeneral,
   encodeSpecial,
   type GeneralRegisters,
-  generalRegisterNames,
+  generalNamesOf,
   registerSizes,
   type SpecialRegisterChanges,
   type SpecialRegisters,
@@ -21,6 +24,18 @@ import type { Vm } from './vm.ts';
 const State = { getGeneral: 0, setGeneral: 1, getSpecial: 2, setSpecial: 3 } as const;
 /** What native/core/vcpu.hpp calls RunEnd, besides errnos. */
 const RunEnd = { exit: 0, timeout: 1, stopped: 2 } as const;
+
+/** Where struct kvm_run has these. */
+const immediateExitOffset = 1;
+const exitReasonOffset = 8;
+
+const generalNames = generalNamesOf(process.arch);
+const generalSize = generalNames.length * 8;
+/** The kernel's requests for general registers: arm64 has one for each register. */
+const generalRequests =
+  process.arch === 'arm64'
+    ? ({ get: 'KVM_GET_ONE_REG', set: 'KVM_SET_ONE_REG' } as const)
+    : ({ get: 'KVM_GET_REGS', set: 'KVM_SET_REGS' } as const);
 
 const defaultTimeout = 10_000;
 
@@ -125,12 +140,37 @@ export class Vcpu extends FdResource {
 
   #ended(result: number): VcpuExit {
     if (result === RunEnd.exit) return decodeExit(this.#exit);
+    // KVM has taken the answer to the exit before; with immediate_exit it leaves that one's reason standing.
+    if (result > 0) this.#exit.setUint32(exitReasonOffset, ExitReason.INTR, true);
     if (result === RunEnd.timeout) return { reason: 'INTR', cause: 'timeout' };
     if (result === RunEnd.stopped) return { reason: 'INTR', cause: 'stopped' };
     const code = errnoName(result);
     if ((code === 'EFAULT' || code === 'EHWPOISON') && exitReasonOf(this.#exit) === ExitReason.MEMORY_FAULT)
       return decodeMemoryFault(this.#exit, code);
     throw new KvmError(result, 'ioctl(KVM_RUN)', { vcpu: this.id });
+  }
+
+  /**
+   * Finishes the instruction that made the last exit and executes no other: KVM_RUN with `immediate_exit`. An IO or MMIO
+   * exit happens in the middle of its instruction, which ends with the next run and writes its registers then, RIP among
+   * them. So this is for before registers are read or set after such an exit; answer it first, or it counts as answered
+   * with what was there.
+   *
+   * @throws {KvmError} as {@link run}; ERR_INVALID_STATE when the instruction exits 16 times more
+   */
+  finishExit(): void {
+    const handle = this.#idle();
+    // An access that KVM takes apart exits once for each part.
+    for (let part = 0; part < 16; part++) {
+      native.vcpuWriteRun(handle, immediateExitOffset, Uint8Array.of(1));
+      // Ten nanoseconds are over when KVM_RUN comes back; without a limit it would be entered again.
+      const result = native.vcpuRun(handle, 1e-5);
+      if (result !== RunEnd.exit) {
+        this.#ended(result);
+        return;
+      }
+    }
+    throw stateError('the instruction at the last exit does not come to its end');
   }
 
   /** Answers an IO exit of direction 'in', before the next run. */
@@ -171,34 +211,57 @@ export class Vcpu extends FdResource {
     return state;
   }
 
-  /** KVM_GET_REGS. x86-64 only: EOPNOTSUPP elsewhere. */
-  registers(): GeneralRegisters {
-    return decodeGeneral(this.#read(State.getGeneral, registerSizes.general, 'KVM_GET_REGS'));
+  /**
+   * The general registers: KVM_GET_REGS on x86-64, KVM_GET_ONE_REG for each on arm64, where they are
+   * `registers<Arm64Registers>()`: x0 to x30, sp, pc and pstate.
+   */
+  registers<Registers extends GeneralRegisters | Arm64Registers = GeneralRegisters>(): Registers {
+    return decodeGeneral<Registers>(this.#read(State.getGeneral, generalSize, generalRequests.get), generalNames);
   }
 
-  /** KVM_GET_REGS, the changes, KVM_SET_REGS. Values are bigints from 0 to 2^64 - 1. */
-  setRegisters(changes: Partial<GeneralRegisters>): void {
-    options('changes', changes);
-    for (const name of Object.keys(changes)) {
-      if (!(generalRegisterNames as readonly string[]).includes(name))
-        throw rangeError('changes', 'general registers', name);
-      const value = (changes as Record<string, unknown>)[name];
-      if (typeof value !== 'bigint') throw typeError(name, 'a bigint', value);
-      u64(name, value);
-    }
-    const state = this.#read(State.getGeneral, registerSizes.general, 'KVM_GET_REGS');
-    encodeGeneral(state, changes);
-    checked(native.vcpuTransfer(this.handle, State.setGeneral, state), 'ioctl(KVM_SET_REGS)', { vcpu: this.id });
+  /**
+   * Reads the general registers, makes the changes and writes them back. Values are bigints from 0 to 2^64 - 1. After an IO
+   * or MMIO exit call {@link finishExit} first.
+   */
+  setRegisters(changes: Partial<GeneralRegisters> | Partial<Arm64Registers>): void {
+    checkGeneral(changes, generalNames);
+    const state = this.#read(State.getGeneral, generalSize, generalRequests.get);
+    encodeGeneral(state, changes, generalNames);
+    checked(native.vcpuTransfer(this.handle, State.setGeneral, state), `ioctl(${generalRequests.set})`, {
+      vcpu: this.id,
+    });
   }
 
-  /** KVM_GET_SREGS: segments, descriptor tables, control registers. x86-64 only: EOPNOTSUPP elsewhere. */
+  #requireSpecial(): void {
+    if (process.arch !== 'x64')
+      throw stateError(`special registers are those of x86-64, not of ${process.arch}`, 'ERR_UNSUPPORTED_ARCHITECTURE');
+  }
+
+  /**
+   * KVM_GET_SREGS: segments, descriptor tables, control registers.
+   *
+   * @throws ERR_UNSUPPORTED_ARCHITECTURE elsewhere than on x86-64
+   */
   specialRegisters(): SpecialRegisters {
+    this.#requireSpecial();
     return decodeSpecial(this.#read(State.getSpecial, registerSizes.special, 'KVM_GET_SREGS'));
   }
 
-  /** KVM_GET_SREGS, the changes, KVM_SET_SREGS. EINVAL for a combination that the processor cannot have. */
+  /**
+   * KVM_SET_CPUID2 (2.6.25, x86 only): the processor that the guest finds. Before the first run.
+   *
+   * @param list struct kvm_cpuid2 as {@link Kvm.supportedCpuid} gives it
+   * @throws {KvmError} EINVAL for leaves that contradict one another or the list's length, or after the first run
+   */
+  setCpuid(list: Uint8Array): void {
+    const handle = this.#idle();
+    checked(native.vcpuSetCpuid(handle, bytes('list', list)), 'ioctl(KVM_SET_CPUID2)', { vcpu: this.id });
+  }
+
+  /** KVM_GET_SREGS, the changes, KVM_SET_SREGS. EINVAL for a combination that the processor cannot have. x86-64 only. */
   setSpecialRegisters(changes: SpecialRegisterChanges): void {
-    options('changes', changes);
+    checkSpecial(changes);
+    this.#requireSpecial();
     const state = this.#read(State.getSpecial, registerSizes.special, 'KVM_GET_SREGS');
     encodeSpecial(state, changes);
     checked(native.vcpuTransfer(this.handle, State.setSpecial, state), 'ioctl(KVM_SET_SREGS)', { vcpu: this.id });

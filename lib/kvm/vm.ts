@@ -1,4 +1,4 @@
-import { options, rangeError, typeError, type U64, u32, u64 } from './arguments.ts';
+import { flag, i32, options, rangeError, typeError, type U64, u32, u64 } from './arguments.ts';
 import { MemoryRegionFlag } from './constants.ts';
 import { checked } from './errors.ts';
 import { GuestMemfd } from './guest-memfd.ts';
@@ -49,12 +49,15 @@ export interface MemorySlot {
 export class Vm extends FdResource {
   /** The type it was created with. */
   readonly type: U64;
+  /** The path of the KVM device that it was made by. */
+  readonly device: string;
   readonly #slots = new Map<number, MemorySlot>();
 
   /** @internal */
-  constructor(handle: number, type: U64) {
+  constructor(handle: number, type: U64, device: string) {
     super(handle);
     this.type = type;
+    this.device = device;
   }
 
   /** The memslots set through this object, by number. They keep what lies behind them from being collected. */
@@ -77,7 +80,13 @@ export class Vm extends FdResource {
   enableCapability(capability: number, args: readonly U64[] = [], flags = 0): void {
     const number = u32('capability', capability);
     if (!Array.isArray(args)) throw typeError('args', 'an array of up to four numbers or bigints', args);
-    const [a, b, c, d] = [0, 1, 2, 3].map((i) => u64(`args[${i}]`, args[i] ?? 0)) as [U64, U64, U64, U64];
+    if (args.length > 4) throw rangeError('args', 'of at most four values', args.length);
+    const [a, b, c, d] = [0, 1, 2, 3].map((i) => u64(`args[${i}]`, i < args.length ? args[i] : 0)) as [
+      U64,
+      U64,
+      U64,
+      U64,
+    ];
     checked(native.vmEnableCapability(this.handle, number, u32('flags', flags), a, b, c, d), 'ioctl(KVM_ENABLE_CAP)', {
       capability: number,
       flags,
@@ -136,8 +145,9 @@ export class Vm extends FdResource {
     if (guestMemfd !== undefined && typeof guestMemfd !== 'number' && !(guestMemfd instanceof GuestMemfd))
       throw typeError('guestMemfd', 'a GuestMemfd or a file descriptor', guestMemfd);
     const within = u64('mappingOffset', mappingOffset);
-    const fd = guestMemfd === undefined ? -1 : typeof guestMemfd === 'number' ? guestMemfd : guestMemfd.fd;
-    if (!Number.isInteger(fd)) throw typeError('guestMemfd', 'a GuestMemfd or a file descriptor', guestMemfd);
+    const fd =
+      guestMemfd === undefined ? -1 : typeof guestMemfd === 'number' ? i32('guestMemfd', guestMemfd) : guestMemfd.fd;
+    const older = flag('legacy', legacy);
     // Beyond the mapping lies memory of somebody else in this process, so this is not left to the kernel.
     if (mapping && BigInt(within) + BigInt(u64('size', size)) > BigInt(mapping.length))
       throw rangeError(
@@ -152,7 +162,7 @@ export class Vm extends FdResource {
       size: u64('size', size),
       userspaceAddr: mapping
         ? u64('mappingOffset', mapping.address + BigInt(within))
-        : u64('userspaceAddr', userspaceAddr ?? 0),
+        : u64('userspaceAddr', userspaceAddr === undefined ? 0 : userspaceAddr),
       guestMemfd: fd,
       guestMemfdOffset: u64('guestMemfdOffset', guestMemfdOffset),
     };
@@ -166,10 +176,10 @@ export class Vm extends FdResource {
         args.userspaceAddr,
         fd,
         args.guestMemfdOffset,
-        legacy ? 1 : 0,
+        older ? 1 : 0,
         mapping?.handle ?? 0,
       ),
-      legacy ? 'ioctl(KVM_SET_USER_MEMORY_REGION)' : 'ioctl(KVM_SET_USER_MEMORY_REGION2)',
+      older ? 'ioctl(KVM_SET_USER_MEMORY_REGION)' : 'ioctl(KVM_SET_USER_MEMORY_REGION2)',
       args,
     );
     this.#slots.get(args.slot)?.mapping?.leaveSlot(this, args.slot);

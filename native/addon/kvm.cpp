@@ -13,12 +13,18 @@ Napi::Value check_extension(const Call& call) { return call.give(call.object<Kvm
 
 Napi::Value vcpu_mmap_size(const Call& call) { return call.give(call.object<Kvm>(0).vcpu_mmap_size()); }
 
+Napi::Value supported_cpuid(const Call& call) {
+    const auto list = call.array<std::uint8_t>(1);
+    return call.give(call.object<Kvm>(0).supported_cpuid(list.data(), list.size()));
+}
+
 Napi::Value create_vm(const Call& call) { return call.give(call.object<Kvm>(0).create_vm(call.u64(1))); }
 
 constexpr Export exports[] = {
     {"kvmOpen", open},
     {"kvmApiVersion", api_version},
     {"kvmCheckExtension", check_extension},
+    {"kvmSupportedCpuid", supported_cpuid},
     {"kvmVcpuMmapSize", vcpu_mmap_size},
     {"kvmCreateVm", create_vm},
 };

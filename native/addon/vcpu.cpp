@@ -93,6 +93,12 @@ Napi::Value stop(const Call& call) {
     return call.give(0);
 }
 
+/// (vcpu, struct kvm_cpuid2 with its leaves)
+Napi::Value set_cpuid(const Call& call) {
+    const auto list = call.array<std::uint8_t>(1);
+    return call.give(call.object<VcpuEntry>(0).vcpu->set_cpuid(list.data(), list.size()));
+}
+
 /// (vcpu, VcpuState, bytes of the struct)
 Napi::Value transfer(const Call& call) {
     const auto bytes = call.array<std::uint8_t>(2);
@@ -121,9 +127,8 @@ Napi::Value pre_fault(const Call& call) {
 }
 
 constexpr Export exports[] = {
-    {"vcpuCreate", create},      {"vcpuRun", run},           {"vcpuRunAsync", run_async},
-    {"vcpuStop", stop},          {"vcpuTransfer", transfer}, {"vcpuWriteRun", write_run},
-    {"vcpuPreFault", pre_fault},
+    {"vcpuCreate", create},      {"vcpuRun", run},           {"vcpuRunAsync", run_async}, {"vcpuStop", stop},
+    {"vcpuSetCpuid", set_cpuid}, {"vcpuTransfer", transfer}, {"vcpuWriteRun", write_run}, {"vcpuPreFault", pre_fault},
 };
 
 } // namespace

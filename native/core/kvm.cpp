@@ -24,6 +24,21 @@ int Kvm::check_extension(std::uint32_t capability) const {
 
 int Kvm::vcpu_mmap_size() const { return ioctl_restarting(fd_.get(), uapi::KVM_GET_VCPU_MMAP_SIZE, 0UL); }
 
+Status Kvm::supported_cpuid(void* list, std::size_t size) const {
+#if defined(__x86_64__)
+    constexpr std::size_t leaf_size = 40;
+    if (size < sizeof(uapi::kvm_cpuid2))
+        return -EINVAL;
+    auto* head = static_cast<uapi::kvm_cpuid2*>(list);
+    *head = {static_cast<std::uint32_t>((size - sizeof *head) / leaf_size), 0};
+    return ioctl_restarting(fd_.get(), uapi::KVM_GET_SUPPORTED_CPUID, list);
+#else
+    static_cast<void>(list);
+    static_cast<void>(size);
+    return -ENOTTY;
+#endif
+}
+
 Result<std::shared_ptr<Vm>> Kvm::create_vm(std::uint64_t type) const {
     const int run_size = vcpu_mmap_size();
     if (run_size < 0)

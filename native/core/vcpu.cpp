@@ -4,6 +4,7 @@
 #include "core/kick.hpp"
 
 #include <csignal>
+#include <cstring>
 #include <sys/mman.h>
 #include <system_error>
 
@@ -11,6 +12,34 @@ namespace gm {
 namespace {
 
 uapi::kvm_run* as_run(void* memory) { return static_cast<uapi::kvm_run*>(memory); }
+
+#if defined(__aarch64__)
+
+/// What x86-64 does without being asked: the vCPU becomes one that can run, of the host's own kind.
+Status initialise(int vm, int vcpu) {
+    uapi::kvm_vcpu_init init{};
+    if (const Status status = ioctl_restarting(vm, uapi::KVM_ARM_PREFERRED_TARGET, &init); status < 0)
+        return status;
+    // A PSCI that the guest can call to switch the machine off; without, it has that of 2012.
+    init.features[uapi::KVM_ARM_VCPU_PSCI_0_2 / 32] |= 1u << uapi::KVM_ARM_VCPU_PSCI_0_2 % 32;
+    return ioctl_restarting(vcpu, uapi::KVM_ARM_VCPU_INIT, &init);
+}
+
+/// x0 to x30, sp, pc and pstate: the head of the kernel's kvm_regs, where each takes two 32-bit words.
+constexpr std::size_t core_registers = 34;
+
+Status transfer_core_registers(int vcpu, unsigned long request, std::uint64_t* values) {
+    for (std::size_t i = 0; i < core_registers; i++) {
+        uapi::kvm_one_reg request_for_one{};
+        request_for_one.id = uapi::KVM_REG_ARM64 | uapi::KVM_REG_SIZE_U64 | uapi::KVM_REG_ARM_CORE | 2 * i;
+        request_for_one.addr = reinterpret_cast<std::uintptr_t>(&values[i]);
+        if (const Status status = ioctl_restarting(vcpu, request, &request_for_one); status < 0)
+            return status;
+    }
+    return 0;
+}
+
+#endif
 
 } // namespace
 
@@ -21,6 +50,10 @@ Result<std::shared_ptr<Vcpu>> Vcpu::create(const std::shared_ptr<Vm>& vm, std::u
     Result<Fd> fd = vm->create_vcpu(id);
     if (!fd.ok())
         return Failure::failure(fd.error);
+#if defined(__aarch64__)
+    if (const Status status = initialise(vm->fd(), (*fd).get()); status < 0)
+        return Failure::failure(-status);
+#endif
     void* run = ::mmap(nullptr, vm->vcpu_mmap_size(), PROT_READ | PROT_WRITE, MAP_SHARED, (*fd).get(), 0);
     if (run == MAP_FAILED)
         return Failure::last_error();
@@ -131,12 +164,26 @@ void Vcpu::stop() {
     Kick::send(thread_.native_handle());
 }
 
+Status Vcpu::set_cpuid(void* list, std::size_t size) const {
+#if defined(__x86_64__)
+    constexpr std::size_t leaf_size = 40;
+    if (size < sizeof(uapi::kvm_cpuid2) ||
+        (size - sizeof(uapi::kvm_cpuid2)) / leaf_size < static_cast<uapi::kvm_cpuid2*>(list)->nent)
+        return -EINVAL;
+    return ioctl_restarting(fd_.get(), uapi::KVM_SET_CPUID2, list);
+#else
+    static_cast<void>(list);
+    static_cast<void>(size);
+    return -ENOTTY;
+#endif
+}
+
 Status Vcpu::transfer(VcpuState which, void* state, std::size_t size) const {
+#if defined(__x86_64__)
     struct Access {
         unsigned long request;
         std::size_t size;
     };
-#if defined(__x86_64__)
     static constexpr Access accesses[] = {
         {uapi::KVM_GET_REGS, sizeof(uapi::kvm_regs)},
         {uapi::KVM_SET_REGS, sizeof(uapi::kvm_regs)},
@@ -147,9 +194,22 @@ Status Vcpu::transfer(VcpuState which, void* state, std::size_t size) const {
     if (size != access.size)
         return -EINVAL;
     return ioctl_restarting(fd_.get(), access.request, state);
+#elif defined(__aarch64__)
+    if (which != VcpuState::get_regs && which != VcpuState::set_regs)
+        return -EOPNOTSUPP;
+    std::uint64_t values[core_registers];
+    if (size != sizeof values)
+        return -EINVAL;
+    // By way of an array of our own: the caller's bytes may lie at any address.
+    std::memcpy(values, state, sizeof values);
+    const bool get = which == VcpuState::get_regs;
+    const Status status =
+        transfer_core_registers(fd_.get(), get ? uapi::KVM_GET_ONE_REG : uapi::KVM_SET_ONE_REG, values);
+    if (get && status == 0)
+        std::memcpy(state, values, sizeof values);
+    return status;
 #else
-    (void)which, (void)state, (void)size;
-    return -EOPNOTSUPP; // arm64 has registers one by one: KVM_GET_ONE_REG and KVM_SET_ONE_REG
+#error "vCPUs are known of x86-64 and aarch64"
 #endif
 }
 

@@ -18,7 +18,8 @@ namespace gm {
 /// How a run ended when KVM had nothing to report.
 enum class RunEnd : int { exit = 0, timeout = 1, stopped = 2 };
 
-/// The state of a vCPU that is read and written as one struct.
+/// The state of a vCPU that is read and written as one struct: on x86-64 the kernel's, on arm64 the general registers
+/// as `struct user_pt_regs` has them (x0 to x30, sp, pc, pstate; sp is SP_EL0), and no special ones.
 enum class VcpuState : std::uint32_t { get_regs, set_regs, get_sregs, set_sregs };
 
 struct PreFaultOutcome {
@@ -48,6 +49,8 @@ class Vcpu {
     /// The kvm_run page and what follows it.
     [[nodiscard]] std::span<std::byte> run_page() const { return {static_cast<std::byte*>(run_memory_), run_size_}; }
 
+    /// KVM_SET_CPUID2 (2.6.25): struct kvm_cpuid2 with its leaves. x86 only, ENOTTY elsewhere.
+    [[nodiscard]] Status set_cpuid(void* list, std::size_t size) const;
     /// `size` must be that of the struct.
     [[nodiscard]] Status transfer(VcpuState which, void* state, std::size_t size) const;
     [[nodiscard]] PreFaultOutcome pre_fault(std::uint64_t gpa, std::uint64_t size, std::uint64_t flags) const;

@@ -129,6 +129,24 @@ static_assert(offsetof(kvm_enable_cap, flags) == 4);
 static_assert(offsetof(kvm_enable_cap, args) == 8);
 static_assert(offsetof(kvm_enable_cap, pad) == 40);
 
+/// Since 2.6.36; this package uses it on arm64, which has no kvm_regs to get.
+struct kvm_one_reg {
+    std::uint64_t id;
+    std::uint64_t addr; ///< of the value, whose size is a part of the id
+};
+static_assert(sizeof(kvm_one_reg) == 16);
+static_assert(offsetof(kvm_one_reg, id) == 0);
+static_assert(offsetof(kvm_one_reg, addr) == 8);
+
+/// arm64 only, since 3.9 (arm) and 3.11.
+struct kvm_vcpu_init {
+    std::uint32_t target;
+    std::uint32_t features[7]; ///< a bit each
+};
+static_assert(sizeof(kvm_vcpu_init) == 32);
+static_assert(offsetof(kvm_vcpu_init, target) == 0);
+static_assert(offsetof(kvm_vcpu_init, features) == 4);
+
 /// The head of the page that a vCPU shares with user space. The kernel's struct goes on behind it; how much to map,
 /// KVM_GET_VCPU_MMAP_SIZE tells.
 struct kvm_run {
@@ -226,6 +244,13 @@ static_assert(offsetof(kvm_run, padding) == 32);
 
 #if defined(__x86_64__)
 
+/// The head of a list of CPUID leaves, of 40 bytes each, which follow it.
+struct kvm_cpuid2 {
+    std::uint32_t nent;
+    std::uint32_t padding;
+};
+static_assert(sizeof(kvm_cpuid2) == 8);
+
 struct kvm_regs {
     std::uint64_t rax, rbx, rcx, rdx;
     std::uint64_t rsi, rdi, rsp, rbp;
@@ -321,6 +346,11 @@ static_assert(offsetof(kvm_sregs, interrupt_bitmap) == 280);
 // ---- ioctls, by the file descriptor they go to ----
 
 // The device.
+#if defined(__x86_64__)
+constexpr unsigned long KVM_GET_SUPPORTED_CPUID = // 2.6.25
+    ioctl_number(Direction::read_write, 0x05, sizeof(kvm_cpuid2));
+static_assert(KVM_GET_SUPPORTED_CPUID == 0xc008ae05);
+#endif
 constexpr unsigned long KVM_GET_API_VERSION = ioctl_number(Direction::none, 0x00, 0);
 constexpr unsigned long KVM_CREATE_VM = ioctl_number(Direction::none, 0x01, 0);
 constexpr unsigned long KVM_GET_VCPU_MMAP_SIZE = ioctl_number(Direction::none, 0x04, 0);
@@ -339,11 +369,17 @@ constexpr unsigned long KVM_SET_MEMORY_ATTRIBUTES = // 6.8
     ioctl_number(Direction::write, 0xd2, sizeof(kvm_memory_attributes));
 constexpr unsigned long KVM_CREATE_GUEST_MEMFD = // 6.8
     ioctl_number(Direction::read_write, 0xd4, sizeof(kvm_create_guest_memfd));
+constexpr unsigned long KVM_ARM_PREFERRED_TARGET = // 3.13, arm64 only
+    ioctl_number(Direction::read, 0xaf, sizeof(kvm_vcpu_init));
 // The guest_memfd.
 constexpr unsigned long KVM_SET_MEMORY_ATTRIBUTES2 = // pending
     ioctl_number(Direction::read_write, 0xd2, sizeof(kvm_memory_attributes2));
 // The vCPU.
 constexpr unsigned long KVM_RUN = ioctl_number(Direction::none, 0x80, 0);
+constexpr unsigned long KVM_GET_ONE_REG = ioctl_number(Direction::write, 0xab, sizeof(kvm_one_reg));
+constexpr unsigned long KVM_SET_ONE_REG = ioctl_number(Direction::write, 0xac, sizeof(kvm_one_reg));
+constexpr unsigned long KVM_ARM_VCPU_INIT = // arm64 only
+    ioctl_number(Direction::write, 0xae, sizeof(kvm_vcpu_init));
 constexpr unsigned long KVM_PRE_FAULT_MEMORY = // 6.11
     ioctl_number(Direction::read_write, 0xd5, sizeof(kvm_pre_fault_memory));
 #if defined(__x86_64__)
@@ -351,6 +387,8 @@ constexpr unsigned long KVM_GET_REGS = ioctl_number(Direction::read, 0x81, sizeo
 constexpr unsigned long KVM_SET_REGS = ioctl_number(Direction::write, 0x82, sizeof(kvm_regs));
 constexpr unsigned long KVM_GET_SREGS = ioctl_number(Direction::read, 0x83, sizeof(kvm_sregs));
 constexpr unsigned long KVM_SET_SREGS = ioctl_number(Direction::write, 0x84, sizeof(kvm_sregs));
+constexpr unsigned long KVM_SET_CPUID2 = ioctl_number(Direction::write, 0x90, sizeof(kvm_cpuid2)); // 2.6.25
+static_assert(KVM_SET_CPUID2 == 0x4008ae90);
 static_assert(KVM_GET_REGS == 0x8090ae81);
 static_assert(KVM_SET_REGS == 0x4090ae82);
 static_assert(KVM_GET_SREGS == 0x8138ae83);
@@ -367,6 +405,10 @@ static_assert(KVM_SET_IDENTITY_MAP_ADDR == 0x4008ae48);
 static_assert(KVM_SET_USER_MEMORY_REGION2 == 0x40a0ae49);
 static_assert(KVM_RUN == 0xae80);
 static_assert(KVM_ENABLE_CAP == 0x4068aea3);
+static_assert(KVM_GET_ONE_REG == 0x4010aeab);
+static_assert(KVM_SET_ONE_REG == 0x4010aeac);
+static_assert(KVM_ARM_VCPU_INIT == 0x4020aeae);
+static_assert(KVM_ARM_PREFERRED_TARGET == 0x8020aeaf);
 static_assert(KVM_SET_MEMORY_ATTRIBUTES == 0x4020aed2);
 static_assert(KVM_SET_MEMORY_ATTRIBUTES2 == 0xc080aed2);
 static_assert(KVM_CREATE_GUEST_MEMFD == 0xc040aed4);
@@ -379,5 +421,12 @@ static_assert(KVM_PRE_FAULT_MEMORY == 0xc040aed5);
 constexpr std::uint32_t KVM_EXIT_UNKNOWN = 0;
 constexpr std::uint32_t KVM_EXIT_IO = 2;
 constexpr std::uint32_t KVM_EXIT_MEMORY_FAULT = 39; // 6.8
+
+// How the id of a register is made: architecture, size, group, index in the group.
+constexpr std::uint64_t KVM_REG_ARM64 = 0x6000000000000000;
+constexpr std::uint64_t KVM_REG_SIZE_U64 = 0x0030000000000000;
+// arm64 only.
+constexpr std::uint64_t KVM_REG_ARM_CORE = 0x0010 << 16; ///< index: the offset in struct kvm_regs in 32-bit words
+constexpr std::uint32_t KVM_ARM_VCPU_PSCI_0_2 = 2;       ///< a bit of kvm_vcpu_init::features, since 3.16
 
 } // namespace gm::uapi
