@@ -5,6 +5,7 @@ import { pretty } from '../reporters/pretty.ts';
 import { painter } from '../reporters/style.ts';
 import { checks as catalogue } from '../smoke/catalogue.ts';
 import type { SuiteResult } from '../smoke/model.ts';
+import type { Launch } from '../smoke/protocol.ts';
 import { NothingRanError, runChecks } from '../smoke/runner.ts';
 import { selectChecks } from '../smoke/select.ts';
 import { ExitCode, type Io, parsing, UsageError } from './io.ts';
@@ -50,7 +51,7 @@ function parseSeconds(text: string): number {
 }
 
 /** Every reporter gets its turn, whatever becomes of the others. */
-function report(result: SuiteResult, reporters: readonly Reporter[], io: Io): boolean {
+function report(result: SuiteResult, reporters: readonly Reporter[], io: Io, command: string): boolean {
   let complete = true;
   for (const { name, file } of reporters) {
     const text = renderers[name](result, painter(file === undefined ? io.stdout : {}));
@@ -62,7 +63,7 @@ function report(result: SuiteResult, reporters: readonly Reporter[], io: Io): bo
       writeFileSync(file, text);
     } catch (error) {
       complete = false;
-      io.stderr.write(`gmem smoke: the ${name} report could not be written: ${(error as Error).message}\n`);
+      io.stderr.write(`${command}: the ${name} report could not be written: ${(error as Error).message}\n`);
     }
   }
   return complete;
@@ -82,8 +83,22 @@ function list(selected: readonly (typeof catalogue)[number][], io: Io): void {
   }
 }
 
-/** `gmem smoke`. */
-export async function smokeCommand(argv: readonly string[], io: Io): Promise<number> {
+/** Where the suite runs, when it is not this machine. */
+export interface SmokePlace {
+  /** What messages begin with. */
+  readonly command: string;
+  readonly launch: Launch;
+  /** Seconds for a check, where none are given. */
+  readonly timeout: string;
+  /** Adds what is known of the place to the result. */
+  readonly describe: (result: SuiteResult) => SuiteResult;
+  /** Makes an exit code of what came out, instead of the usual one. */
+  readonly judge?: (result: SuiteResult | NothingRanError) => number;
+}
+
+/** `gmem smoke`; also what follows `--` of `gmem lab run`. */
+export async function smokeCommand(argv: readonly string[], io: Io, place?: SmokePlace): Promise<number> {
+  const command = place?.command ?? 'gmem smoke';
   const { values, positionals } = parsing(() =>
     parseArgs({
       args: [...argv],
@@ -91,7 +106,7 @@ export async function smokeCommand(argv: readonly string[], io: Io): Promise<num
       options: {
         list: { type: 'boolean' },
         reporter: { type: 'string', multiple: true },
-        timeout: { type: 'string', default: '10' },
+        timeout: { type: 'string', default: place?.timeout ?? '10' },
         device: { type: 'string', default: '/dev/kvm' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -119,25 +134,28 @@ export async function smokeCommand(argv: readonly string[], io: Io): Promise<num
   const live = io.stderr.isTTY === true;
   const clear = () => live && io.stderr.write('\r\x1b[K');
   try {
-    const result = await runChecks({
+    const found = await runChecks({
       checks: selected,
       device: values.device,
       timeoutSeconds,
       tool,
       signal: interrupt.signal,
+      ...(place ? { launch: place.launch } : {}),
       onStart: (name, index) => live && io.stderr.write(`\r\x1b[K[${index + 1}/${selected.length}] ${name}`),
     });
     clear();
-    const complete = report(result, reporters, io);
-    const code = exitCode(result);
+    const result = place ? place.describe(found) : found;
+    const complete = report(result, reporters, io, command);
+    const code = place?.judge && !result.interrupted ? place.judge(result) : exitCode(result);
     if (code === ExitCode.nothingRan)
-      io.stderr.write(`gmem smoke: every check was skipped: ${result.checks[0]?.reason ?? 'no reason is known'}\n`);
+      io.stderr.write(`${command}: every check was skipped: ${result.checks[0]?.reason ?? 'no reason is known'}\n`);
     return complete || code !== ExitCode.ok ? code : ExitCode.failed;
   } catch (error) {
     clear();
     if (!(error instanceof NothingRanError)) throw error;
-    io.stderr.write(`gmem smoke: nothing could run. ${error.message}\n`);
-    return interrupt.signal.aborted ? ExitCode.interrupted : ExitCode.nothingRan;
+    io.stderr.write(`${command}: nothing could run. ${error.message}\n`);
+    if (interrupt.signal.aborted) return ExitCode.interrupted;
+    return place?.judge ? place.judge(error) : ExitCode.nothingRan;
   } finally {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   }

@@ -1,9 +1,12 @@
 import { bindingChecks } from './checks/binding.ts';
+import { conversionChecks } from './checks/conversion.ts';
 import { fileChecks } from './checks/file.ts';
 import { guestChecks } from './checks/guest.ts';
 import { hostMappingChecks } from './checks/host-mapping.ts';
+import { memoryFaultChecks } from './checks/memory-fault.ts';
 import { memoryRegionChecks } from './checks/memory-region.ts';
 import { numaChecks } from './checks/numa.ts';
+import { preFaultChecks, vmTypeChecks } from './checks/pre-fault.ts';
 import type { Check } from './model.ts';
 
 /** Every check of the suite, in the order in which they run. */
@@ -13,5 +16,9 @@ export const checks: readonly Check[] = [
   ...bindingChecks,
   ...memoryRegionChecks,
   ...guestChecks,
+  ...conversionChecks,
+  ...memoryFaultChecks,
+  ...preFaultChecks,
+  ...vmTypeChecks,
   ...numaChecks,
 ];

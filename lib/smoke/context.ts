@@ -84,6 +84,14 @@ export class CheckContext {
     this.configuration = undefined;
   }
 
+  /**
+   * Flags of a guest_memfd that a memslot of any VM takes. On arm64, which has no private memory, KVM binds only what can be
+   * mapped.
+   */
+  get bindable(): number {
+    return this.ground.host.architecture === 'arm64' ? GuestMemfdFlag.MMAP : 0;
+  }
+
   /** Tries something with a new VM of every type that has guest_memfd. */
   eachVmType(attempt: (vm: Vm, supportedFlags: number) => void): void {
     for (const type of this.ground.host.vmTypes) {

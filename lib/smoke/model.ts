@@ -82,6 +82,28 @@ export interface HostFacts {
   readonly vmTypes: readonly number[];
 }
 
+/** The virtual machine that a kernel of the lab ran in. */
+export interface LabFacts {
+  /** The image, as it was given. */
+  readonly image: string;
+  readonly architecture: string;
+  /** What executed it: QEMU's software emulation, or the host's KVM. */
+  readonly accelerator: 'tcg' | 'kvm';
+  /** 'QEMU emulator version …' */
+  readonly emulator: string;
+  readonly cpus: number;
+  readonly memory: string;
+  readonly numaNodes: number;
+  /** The kernel's command line. */
+  readonly commandLine: string;
+  /** Modules that were loaded before the checks. */
+  readonly modules: readonly string[];
+  /** From the start of QEMU to the first check, in milliseconds, the last time the machine was started. */
+  readonly bootMs: number;
+  /** How often the machine was started: once more after each check that took it down. */
+  readonly boots: number;
+}
+
 /** What came out of a run: what every reporter renders, and what `--reporter json` prints. */
 export interface SuiteResult {
   readonly schemaVersion: 1;
@@ -89,6 +111,8 @@ export interface SuiteResult {
   /** ISO 8601, UTC. */
   readonly startedAt: string;
   readonly host: HostFacts;
+  /** There when the run was one of the lab's. */
+  readonly lab?: LabFacts;
   readonly summary: Readonly<Record<Status, number>> & { readonly durationMs: number };
   /** True when the run was ended from outside; checks that had not run are skipped with that reason. */
   readonly interrupted?: true;

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { Capability, GuestMemfdFlag } from '../kvm/constants.ts';
+import { Capability, GuestMemfdFlag, MemoryAttribute, VmType } from '../kvm/constants.ts';
 import type { Kvm } from '../kvm/kvm.ts';
 import type { HostFacts } from './model.ts';
 
@@ -73,9 +73,44 @@ export const userMemory2: Requirement = {
 export const guestProgram: Requirement = {
   name: 'guest program',
   unmet: ({ host }) =>
-    host.architecture === 'x64'
+    ['x64', 'arm64'].includes(host.architecture)
       ? undefined
-      : { reason: `the guest program has not been written for ${host.architecture} yet` },
+      : { reason: `there is no guest program for ${host.architecture}` },
+};
+
+/** VMs whose memory has a private and a shared side, told apart by the VM's memory attributes. */
+export const memoryAttributes: Requirement = {
+  name: 'memory attributes',
+  unmet: ({ host }) => {
+    if (host.architecture !== 'x64') return { reason: `KVM has no private memory on ${host.architecture}` };
+    if (!host.vmTypes.includes(VmType.SW_PROTECTED))
+      return {
+        reason:
+          'this kernel has no software-protected VMs (type 1 of KVM_CAP_VM_TYPES), the only ones with private memory that need no confidential hardware',
+        remedy:
+          'Build it with CONFIG_KVM_SW_PROTECTED_VM and use the TDP MMU, or run it in the lab: gmem lab run --kernel "$(gmem lab kernels path sw-protected-7.3)"',
+      };
+    return (host.capabilities['MEMORY_ATTRIBUTES'] ?? 0) & MemoryAttribute.PRIVATE
+      ? undefined
+      : {
+          reason: `the kernel has no attribute PRIVATE for VMs (KVM_CAP_MEMORY_ATTRIBUTES is ${host.capabilities['MEMORY_ATTRIBUTES'] ?? 0})`,
+          remedy:
+            'Linux 6.8 and later have it; where attributes belong to each guest_memfd, load kvm with gmem_in_place_conversion=N',
+        };
+  },
+};
+
+/** KVM_PRE_FAULT_MEMORY. */
+export const preFault: Requirement = {
+  name: 'PRE_FAULT_MEMORY',
+  unmet: ({ defaultVm }) =>
+    defaultVm(Capability.PRE_FAULT_MEMORY) > 0
+      ? undefined
+      : {
+          reason:
+            'this kernel does not pre-fault guest memory (KVM_CAP_PRE_FAULT_MEMORY is 0): it is older than 6.11, not x86, or uses shadow page tables',
+          remedy: 'Use Linux 6.11 or later on x86-64 with EPT or NPT',
+        },
 };
 
 /** Transparent huge pages, which MADV_HUGEPAGE and MADV_COLLAPSE belong to. */

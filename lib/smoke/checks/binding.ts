@@ -6,6 +6,7 @@ import type { CheckContext } from '../context.ts';
 import { CheckFailure, equal, refused } from '../expect.ts';
 import type { Check } from '../model.ts';
 import { guestMemfd, userMemory2 } from '../requirements.ts';
+import { unaligned } from '../unaligned.ts';
 
 const page = pageSize;
 const size = 4 * page;
@@ -77,7 +78,7 @@ export const bindingChecks: readonly Check[] = [
     run: (check) =>
       check.eachVmType((vm) => {
         using other = check.kvm.createVm({ type: Number(vm.type) });
-        using foreign = other.createGuestMemfd({ size });
+        using foreign = other.createGuestMemfd({ size, flags: check.bindable });
         const plain = openSync('/proc/self/exe', 'r');
         try {
           const mapping = anonymous(check);
@@ -101,10 +102,10 @@ export const bindingChecks: readonly Check[] = [
     requires: [guestMemfd, userMemory2],
     run: (check) =>
       check.eachVmType((vm) => {
-        using gmem = vm.createGuestMemfd({ size: 2 * size });
+        using gmem = vm.createGuestMemfd({ size: 2 * size, flags: check.bindable });
         const mapping = anonymous(check);
         const region = { slot: 1, guestPhysAddr: gpa, size, mapping, guestMemfd: gmem };
-        for (let guestMemfdOffset = 1; guestMemfdOffset < page; guestMemfdOffset++)
+        for (const guestMemfdOffset of unaligned)
           refused('EINVAL', `binding at offset ${guestMemfdOffset}`, () =>
             vm.setUserMemoryRegion({ ...region, guestMemfdOffset }),
           );
@@ -123,7 +124,7 @@ export const bindingChecks: readonly Check[] = [
         for (const order of ['file first', 'VM first', 'slot first']) {
           check.configuration = `VM type ${type}, ${order}`;
           using vm = check.kvm.createVm({ type });
-          using gmem = vm.createGuestMemfd({ size });
+          using gmem = vm.createGuestMemfd({ size, flags: check.bindable });
           vm.setUserMemoryRegion({ slot: 1, guestPhysAddr: gpa, size, mapping: anonymous(check), guestMemfd: gmem });
           if (order === 'slot first') vm.deleteUserMemoryRegion(1);
           if (order === 'VM first') {
@@ -146,7 +147,7 @@ export const bindingChecks: readonly Check[] = [
     requires: [guestMemfd, userMemory2],
     run: (check) =>
       check.eachVmType((vm) => {
-        using gmem = vm.createGuestMemfd({ size: 4 * size });
+        using gmem = vm.createGuestMemfd({ size: 4 * size, flags: check.bindable });
         const mapping = anonymous(check);
         const region = { slot: 1, guestPhysAddr: gpa, size, mapping, guestMemfd: gmem, guestMemfdOffset: 0 };
         vm.setUserMemoryRegion(region);
@@ -166,7 +167,7 @@ export const bindingChecks: readonly Check[] = [
     requires: [guestMemfd, userMemory2],
     run: (check) =>
       check.eachVmType((vm) => {
-        using gmem = vm.createGuestMemfd({ size: 4 * size });
+        using gmem = vm.createGuestMemfd({ size: 4 * size, flags: check.bindable });
         const mapping = anonymous(check);
         const region = { slot: 1, guestPhysAddr: gpa, size, mapping, guestMemfd: gmem };
         vm.setUserMemoryRegion({ ...region, guestMemfdOffset: size });
@@ -189,7 +190,7 @@ export const bindingChecks: readonly Check[] = [
     requires: [guestMemfd, userMemory2],
     run: (check) =>
       check.eachVmType((vm) => {
-        using gmem = vm.createGuestMemfd({ size });
+        using gmem = vm.createGuestMemfd({ size, flags: check.bindable });
         const mapping = anonymous(check);
         for (let round = 0; round < 10; round++) {
           vm.setUserMemoryRegion({ slot: 1 + round, guestPhysAddr: gpa, size, mapping, guestMemfd: gmem });
@@ -205,7 +206,7 @@ export const bindingChecks: readonly Check[] = [
     requires: [guestMemfd, userMemory2],
     run: (check) =>
       check.eachVmType((vm) => {
-        using gmem = vm.createGuestMemfd({ size });
+        using gmem = vm.createGuestMemfd({ size, flags: check.bindable });
         const mapping = anonymous(check);
         const region = { slot: 1, guestPhysAddr: gpa, size, mapping, guestMemfd: gmem };
         vm.setUserMemoryRegion(region);
@@ -231,6 +232,6 @@ export const bindingChecks: readonly Check[] = [
           vm.setUserMemoryRegion({ slot, guestPhysAddr: gpa + slot * size, size, mapping, guestMemfd: gmem });
         }
         if (vm.slots.size !== 8) throw new CheckFailure('slots', '8', String(vm.slots.size));
-      }),
+      }, check.bindable),
   },
 ];

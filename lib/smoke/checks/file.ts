@@ -1,10 +1,11 @@
-import { readSync, statfsSync, writeSync } from 'node:fs';
+import { fchmodSync, ftruncateSync, readSync, statfsSync, writeSync } from 'node:fs';
 import { Capability } from '../../kvm/constants.ts';
 import { pageSize } from '../../kvm/native.ts';
 import { describeFlags } from '../context.ts';
 import { equal, holds, refused } from '../expect.ts';
 import type { Check } from '../model.ts';
 import { guestMemfd } from '../requirements.ts';
+import { unaligned } from '../unaligned.ts';
 
 const page = pageSize;
 const size = 4 * page;
@@ -66,7 +67,7 @@ export const fileChecks: readonly Check[] = [
     run: (check) =>
       check.eachConfiguration(({ vm, flags }) => {
         const beyond = [1n << 63n, (1n << 64n) - BigInt(page)];
-        for (const bad of [...Array(page).keys(), page + 1, ...beyond])
+        for (const bad of [0, ...unaligned, page + 1, ...beyond])
           refused('EINVAL', `creating a guest_memfd of ${bad} bytes`, () => vm.createGuestMemfd({ size: bad, flags }));
       }),
   },
@@ -171,8 +172,23 @@ export const fileChecks: readonly Check[] = [
     run: (check) =>
       check.eachConfiguration(({ vm, flags }) => {
         using gmem = vm.createGuestMemfd({ size, flags });
-        for (const mode of [0, 8, 0x10, 0x20, 0x40])
+        // ZERO_RANGE and UNSHARE_RANGE reach the file only with KEEP_SIZE; without, the check of KEEP_SIZE refuses them.
+        for (const mode of [0, 8, 0x10, 0x20, 0x40, 0x11, 0x41])
           refused(['EOPNOTSUPP', 'ENOTSUP'], `fallocate mode ${mode}`, () => gmem.fallocate(mode, 0, page));
+      }),
+  },
+  {
+    name: 'file/fixed',
+    title: 'Size and permission bits of a guest_memfd cannot be changed: ftruncate and fchmod are refused with EINVAL',
+    since: '6.8',
+    requires: [guestMemfd],
+    run: (check) =>
+      check.eachConfiguration(({ vm, flags }) => {
+        using gmem = vm.createGuestMemfd({ size, flags });
+        for (const length of [0, page, size, 2 * size])
+          refused('EINVAL', `ftruncate to ${length} bytes`, () => ftruncateSync(gmem.fd, length));
+        refused('EINVAL', 'fchmod', () => fchmodSync(gmem.fd, 0o777));
+        equal(gmem.stat().size, BigInt(size), 'size afterwards');
       }),
   },
   {

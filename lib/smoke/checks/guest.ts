@@ -150,6 +150,25 @@ export const guestChecks: readonly Check[] = [
     },
   },
   {
+    name: 'guest/file-closed-under-slot',
+    title: 'Closing a guest_memfd takes its pages from the guest, also where no mapping of it goes away with it',
+    since: '6.18',
+    requires,
+    run: (check) => {
+      const vm = check.vm();
+      const gmem = check.use(vm.createGuestMemfd({ size, flags: shared }));
+      // Unmapping the file would take the pages from the guest by itself: the memslot has other memory at userspace_addr.
+      const decoy = check.use(mapAnonymous({ size }));
+      vm.setUserMemoryRegion({ slot: 1, guestPhysAddr: gpa, size, mapping: decoy, guestMemfd: gmem });
+      const agent = check.use(GuestAgent.create(vm));
+      agent.execute([{ op: 'fill', gpa, length: size, value: 0x77 }], { timeout });
+      gmem.close();
+      const { exit } = agent.run([{ op: 'load', gpa: gpa + page }], { timeout });
+      equal(exit?.reason, 'MEMORY_FAULT', 'exit reason');
+      equal(exit?.reason === 'MEMORY_FAULT' && exit.guestPhysAddr, BigInt(gpa + page), 'address of the fault');
+    },
+  },
+  {
     name: 'guest/deleted-slot',
     title: 'After its memslot is deleted the guest no longer reaches the memory: the access is an MMIO exit',
     since: '6.18',
