@@ -1,0 +1,50 @@
+import { spawn } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+import { LabError } from './error.ts';
+
+/** Where kernels and what machines boot from are kept: `$XDG_CACHE_HOME/guest-memfd`, default `~/.cache/guest-memfd`. */
+export function cacheDirectory(...below: string[]): string {
+  const base = process.env['XDG_CACHE_HOME'];
+  // The specification says that a relative path there is to be ignored.
+  return join(base && isAbsolute(base) ? base : join(homedir(), '.cache'), 'guest-memfd', ...below);
+}
+
+/** The same, made where it is missing. */
+export function makeCacheDirectory(...below: string[]): string {
+  const directory = cacheDirectory(...below);
+  try {
+    mkdirSync(directory, { recursive: true });
+  } catch (error) {
+    throw new LabError(
+      `the cache cannot be written: ${(error as Error).message}`,
+      'Set XDG_CACHE_HOME to a folder that can',
+    );
+  }
+  return directory;
+}
+
+/**
+ * Does something while no other process does it: two runs at once fetch or build a kernel once. The lock is flock(2) on a
+ * file, held by a child that ends when its standard input closes: when we are done, and also when we are killed.
+ */
+export async function locked<T>(name: string, waiting: () => void, action: () => Promise<T>): Promise<T> {
+  const file = join(makeCacheDirectory('locks'), name);
+  const child = spawn('flock', [file, '-c', 'echo locked; exec cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const timer = setTimeout(waiting, 500);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      child.once('error', (error) =>
+        reject(new LabError(`flock cannot be started: ${error.message}`, 'Install util-linux')),
+      );
+      child.once('exit', (code) => reject(new LabError(`flock ended with ${code} at ${file}`)));
+      child.stdout.once('data', () => resolve());
+    });
+    clearTimeout(timer);
+    return await action();
+  } finally {
+    clearTimeout(timer);
+    child.stdin.end();
+  }
+}

@@ -1,0 +1,359 @@
+import { execFileSync, spawn } from 'node:child_process';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { cpus } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { compareReleases } from '../smoke/known-bugs.ts';
+import { Archive, type ArchiveOptions } from './archive.ts';
+import { cacheDirectory, locked, makeCacheDirectory } from './cache.ts';
+import { LabError } from './error.ts';
+import type { Architecture } from './image.ts';
+import { unpackKernel } from './package.ts';
+
+/** A kernel that goes by a name: one of Debian's, or one that is built here. */
+export interface NamedKernel {
+  /** As 'debian-6.18', 'debian-7.3-arm64', 'sw-protected-7.3'. */
+  readonly name: string;
+  /** Major and minor version. */
+  readonly series: string;
+  readonly architecture: Architecture;
+  /** Whether it has software-protected VMs, which no kernel of Debian's has. */
+  readonly swProtected: boolean;
+  /** Whether it looks for its own mistakes: KASAN, lockdep, DEBUG_VM. */
+  readonly debug: boolean;
+}
+
+/** A kernel in the cache. */
+export interface CachedKernel extends NamedKernel {
+  /** The package version that it came from. */
+  readonly version: string;
+  readonly image: string;
+  readonly modules: string | undefined;
+}
+
+/** The series that Debian's suites have been seen with; `list` asks the archive. */
+export const debianSeries = ['6.12', '6.16', '6.17', '6.18', '6.19', '7.0', '7.1', '7.2', '7.3'] as const;
+/** The series that software-protected kernels are built of. */
+export const sourceSeries = '7.3';
+
+/** Says what a name means, whether or not there is such a kernel. */
+export function parseName(name: string): NamedKernel | undefined {
+  const debian = /^debian-(\d+\.\d+)(-arm64)?$/.exec(name);
+  if (debian)
+    return {
+      name,
+      series: debian[1] as string,
+      architecture: debian[2] ? 'aarch64' : 'x86_64',
+      swProtected: false,
+      debug: false,
+    };
+  const built = /^sw-protected-(\d+\.\d+)(-debug)?$/.exec(name);
+  if (built)
+    return {
+      name,
+      series: built[1] as string,
+      architecture: 'x86_64',
+      swProtected: true,
+      debug: built[2] !== undefined,
+    };
+  return undefined;
+}
+
+const directoryOf = (name: string) => cacheDirectory('kernels', name);
+
+/** The kernel of a name, when it is in the cache. */
+export function cachedKernel(name: string): CachedKernel | undefined {
+  const kernel = parseName(name);
+  if (!kernel) return undefined;
+  try {
+    const { version, image, modules } = JSON.parse(readFileSync(join(directoryOf(name), 'kernel.json'), 'utf8')) as {
+      version: string;
+      image: string;
+      modules?: string;
+    };
+    const at = (path: string) => join(directoryOf(name), path);
+    return { ...kernel, version, image: at(image), modules: modules === undefined ? undefined : at(modules) };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Names of all kernels in the cache. */
+export function cachedKernels(): CachedKernel[] {
+  const directory = cacheDirectory('kernels');
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory)
+    .map(cachedKernel)
+    .filter((kernel) => kernel !== undefined)
+    .sort(
+      (a, b) =>
+        a.architecture.localeCompare(b.architecture) * -1 ||
+        compareReleases(a.series, b.series) ||
+        a.name.localeCompare(b.name),
+    );
+}
+
+/** The newest packages of one series: [image], or [binary, modules] as newer ones are split. */
+function packagesOf(archive: Archive, { series, architecture }: NamedKernel): string[] {
+  const flavour = architecture === 'aarch64' ? 'cloud-arm64' : 'cloud-amd64';
+  const pattern = new RegExp(
+    `^linux-(image|binary|modules)-(${series.replace('.', '\\.')}\\.\\d+\\+deb\\d+(?:\\.\\d+)*-${flavour})$`,
+  );
+  const found = new Map<string, Set<string>>();
+  for (const name of archive.names('linux-')) {
+    const [, kind = '', version = ''] = pattern.exec(name) ?? [];
+    if (version) found.set(version, (found.get(version) ?? new Set()).add(kind));
+  }
+  const versions = [...found.keys()].sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
+  const newest = versions.at(-1);
+  if (newest === undefined)
+    throw new LabError(
+      `the archive has no kernel ${series} for ${architecture}`,
+      'gmem lab kernels list shows what there is',
+    );
+  const debian = architecture === 'aarch64' ? 'arm64' : 'amd64';
+  const of = (kind: string) => `linux-${kind}-${newest}:${debian}`;
+  const kinds = found.get(newest) ?? new Set();
+  if (kinds.has('modules')) return [of('binary'), of('modules')];
+  // Before 6.19 one package has everything; where there is a linux-binary, linux-image is empty.
+  if (!kinds.has('binary')) return [of('image')];
+  // arm64 has KVM built in.
+  if (architecture === 'aarch64') return [of('binary')];
+  throw new LabError(
+    `the archive has the image of ${newest} but not its modules, and KVM is one of them`,
+    'Debian has removed them; take another series',
+  );
+}
+
+/** Series that the archive has, by architecture. */
+export function archiveSeries(options: ArchiveOptions): { series: string; architecture: Architecture }[] {
+  const found = new Map<string, { series: string; architecture: Architecture }>();
+  for (const name of new Archive(options).names('linux-')) {
+    const [, series, flavour] =
+      /^linux-(?:image|binary)-(\d+\.\d+)\.\d+\+deb\d+(?:\.\d+)*-cloud-(amd64|arm64)$/.exec(name) ?? [];
+    if (series) found.set(`${series} ${flavour}`, { series, architecture: flavour === 'arm64' ? 'aarch64' : 'x86_64' });
+  }
+  return [...found.values()].sort(
+    (a, b) => b.architecture.localeCompare(a.architecture) || compareReleases(a.series, b.series),
+  );
+}
+
+/** Moves a finished folder into its place: there is a whole kernel there, or none. */
+function settle(name: string, from: string, files: { version: string; image: string; modules?: string }): void {
+  writeFileSync(join(from, 'kernel.json'), `${JSON.stringify(files, null, 2)}\n`);
+  const target = directoryOf(name);
+  rmSync(target, { recursive: true, force: true });
+  renameSync(from, target);
+}
+
+function need(name: string): CachedKernel {
+  const kernel = cachedKernel(name);
+  if (!kernel) throw new LabError(`${name} is not in the cache, although it should be by now`);
+  return kernel;
+}
+
+/** Fetches a kernel of Debian's, unless it is in the cache. */
+export async function fetchKernel(kernel: NamedKernel, options: ArchiveOptions): Promise<CachedKernel> {
+  const there = cachedKernel(kernel.name);
+  if (there) return there;
+  const waiting = () => options.progress(`waiting for another process that fetches ${kernel.name}`);
+  return locked(`kernel-${kernel.name}`, waiting, async () => {
+    const made = cachedKernel(kernel.name);
+    if (made) return made;
+    const partial = join(makeCacheDirectory('kernels', 'partial'), kernel.name);
+    const packages = await locked('apt', waiting, async () => {
+      const archive = new Archive(options);
+      const names = packagesOf(archive, kernel);
+      return {
+        version: archive.version(names[0] as string),
+        files: await archive.download(names, join(partial, 'packages')),
+      };
+    });
+    const root = join(partial, 'root');
+    rmSync(root, { recursive: true, force: true });
+    const found = unpackKernel(packages.files, root);
+    if (!found.image) throw new LabError(`${packages.files.join(', ')} hold no kernel image`);
+    const below = (path: string) => path.slice(root.length + 1);
+    settle(kernel.name, root, {
+      version: packages.version,
+      image: below(found.image),
+      ...(found.modules ? { modules: below(found.modules) } : {}),
+    });
+    rmSync(partial, { recursive: true, force: true });
+    return need(kernel.name);
+  });
+}
+
+const configDirectory = fileURLToPath(new URL('../../scripts/lab/config/', import.meta.url));
+/** What a kernel's build calls for, and the Debian package that has it. */
+const buildTools: readonly [program: string, debianPackage: string][] = [
+  ['make', 'make'],
+  ['gcc', 'gcc'],
+  ['flex', 'flex'],
+  ['bison', 'bison'],
+  ['bc', 'bc'],
+  ['xz', 'xz-utils'],
+  ['tar', 'tar'],
+];
+
+function checkBuildTools(): void {
+  const missing = buildTools
+    .filter(([program]) => {
+      try {
+        execFileSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' });
+        return false;
+      } catch {
+        return true;
+      }
+    })
+    .map(([, debianPackage]) => debianPackage);
+  for (const [header, debianPackage] of [
+    ['libelf.h', 'libelf-dev'],
+    ['openssl/ssl.h', 'libssl-dev'],
+  ] as const)
+    if (!existsSync(join('/usr/include', header))) missing.push(debianPackage);
+  if (missing.length > 0)
+    throw new LabError(
+      `a kernel cannot be built here: ${missing.join(', ')} missing`,
+      `Debian: apt-get install ${missing.join(' ')}`,
+    );
+}
+
+/** Files that a build of the plain kernel compiles, for telling how far it is; measured with 7.3.4. */
+const objectsExpected = { plain: 2050, debug: 2200 } as const;
+
+/** Runs make and tells how far it is. */
+async function make(
+  args: readonly string[],
+  cwd: string,
+  expected: number,
+  progress: (line: string) => void,
+  log: string,
+): Promise<void> {
+  const started = performance.now();
+  let objects = 0;
+  let output = '';
+  const child = spawn('make', args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+  const take = (text: string) => {
+    output += text;
+    objects += text.match(/^ {2}(CC|AS) /gm)?.length ?? 0;
+  };
+  child.stdout.setEncoding('utf8').on('data', take);
+  child.stderr.setEncoding('utf8').on('data', take);
+  const timer = setInterval(() => {
+    const seconds = (performance.now() - started) / 1000;
+    const done = Math.min(0.99, objects / expected);
+    const left = done > 0.02 ? `, about ${Math.ceil((seconds * (1 - done)) / done / 10) * 10} s left` : '';
+    progress(`  ${objects} files compiled, about ${Math.floor(done * 100)} %${left}`);
+  }, 10_000);
+  // Ctrl-C must end the compiler too; what is compiled stays for the next time.
+  const stop = () => child.kill('SIGTERM');
+  process.on('exit', stop);
+  try {
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.on('error', reject);
+      child.on('close', resolve);
+    });
+    writeFileSync(log, output);
+    if (code !== 0) {
+      const errors = output
+        .split('\n')
+        .filter((line) => /error|Error/.test(line))
+        .slice(0, 5)
+        .join('\n');
+      throw new LabError(`make ended with ${code}; its output is in ${log}\n${errors}`);
+    }
+  } finally {
+    clearInterval(timer);
+    process.off('exit', stop);
+  }
+}
+
+/** Unpacks the newest source of the series, once for all builds; gives its folder and version. */
+async function sourceTree(series: string, options: ArchiveOptions): Promise<{ tree: string; version: string }> {
+  const directory = makeCacheDirectory('source');
+  const waiting = () => options.progress('waiting for another process that fetches the source');
+  return locked('source', waiting, async () => {
+    const tree = join(directory, `linux-source-${series}`);
+    const record = join(directory, `linux-source-${series}.version`);
+    if (existsSync(tree) && existsSync(record)) return { tree, version: readFileSync(record, 'utf8') };
+    const partial = join(directory, 'partial');
+    const { version, files } = await locked('apt', waiting, async () => {
+      const archive = new Archive(options);
+      const name = `linux-source-${series}`;
+      return { version: archive.version(name), files: await archive.download([name], join(partial, 'packages')) };
+    });
+    options.progress('unpacking the source (1.8 GB)');
+    const root = join(partial, 'root');
+    rmSync(root, { recursive: true, force: true });
+    mkdirSync(root, { recursive: true });
+    execFileSync('dpkg-deb', ['-x', files[0] as string, root]);
+    execFileSync('tar', ['-xf', join(root, `usr/src/linux-source-${series}.tar.xz`), '-C', root]);
+    rmSync(tree, { recursive: true, force: true });
+    renameSync(join(root, `linux-source-${series}`), tree);
+    writeFileSync(record, version);
+    rmSync(partial, { recursive: true, force: true });
+    return { tree, version };
+  });
+}
+
+/** Builds a kernel with software-protected VMs from Debian's source, unless it is in the cache. */
+export async function buildKernel(kernel: NamedKernel, options: ArchiveOptions): Promise<CachedKernel> {
+  const there = cachedKernel(kernel.name);
+  if (there) return there;
+  checkBuildTools();
+  const waiting = () => options.progress(`waiting for another process that builds ${kernel.name}`);
+  return locked(`kernel-${kernel.name}`, waiting, async () => {
+    const made = cachedKernel(kernel.name);
+    if (made) return made;
+    const { tree, version } = await sourceTree(kernel.series, options);
+    const output = makeCacheDirectory('build', kernel.name);
+    const parts = ['sw-protected', ...(kernel.debug ? ['debug'] : [])];
+    const fragment = parts.map((part) => readFileSync(join(configDirectory, `${part}.config`), 'utf8')).join('\n');
+    writeFileSync(join(output, 'fragment.config'), fragment);
+    const log = join(output, 'make.log');
+    options.progress(`building ${kernel.name} from ${version}`);
+    await make(
+      [`O=${output}`, 'allnoconfig', `KCONFIG_ALLCONFIG=${join(output, 'fragment.config')}`],
+      tree,
+      1,
+      () => {},
+      log,
+    );
+    const config = readFileSync(join(output, '.config'), 'utf8').split('\n');
+    const refused = fragment.split('\n').filter((line) => line.startsWith('CONFIG_') && !config.includes(line));
+    if (refused.length > 0) throw new LabError(`this source does not take ${refused.join(', ')}`);
+    const jobs = `-j${cpus().length + 1}`;
+    await make(
+      [`O=${output}`, jobs, 'bzImage'],
+      tree,
+      objectsExpected[kernel.debug ? 'debug' : 'plain'],
+      options.progress,
+      log,
+    );
+    const partial = join(makeCacheDirectory('kernels', 'partial'), kernel.name);
+    rmSync(partial, { recursive: true, force: true });
+    mkdirSync(partial, { recursive: true });
+    copyFileSync(join(output, 'arch/x86/boot/bzImage'), join(partial, 'bzImage'));
+    copyFileSync(join(output, '.config'), join(partial, 'config'));
+    settle(kernel.name, partial, { version, image: 'bzImage' });
+    rmSync(output, { recursive: true, force: true });
+    return need(kernel.name);
+  });
+}
+
+/** Makes sure that a kernel is in the cache. */
+export async function provide(name: string, options: ArchiveOptions): Promise<CachedKernel> {
+  const kernel = parseName(name);
+  if (!kernel) throw new LabError(`"${name}" is no name of a kernel`, 'gmem lab kernels list shows them');
+  return kernel.swProtected ? buildKernel(kernel, options) : fetchKernel(kernel, options);
+}

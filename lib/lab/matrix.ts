@@ -1,0 +1,106 @@
+import { cpus } from 'node:os';
+import { checks as catalogue } from '../smoke/catalogue.ts';
+import type { Check, SuiteResult } from '../smoke/model.ts';
+import { NothingRanError, runChecks } from '../smoke/runner.ts';
+import { type Surprise, surprises } from './expectations.ts';
+import { inspectImage } from './image.ts';
+import type { CachedKernel } from './kernels.ts';
+import { chooseAccelerator, Lab } from './machine.ts';
+
+/** One column: a kernel and what came of it. */
+export interface MatrixColumn {
+  readonly kernel: Pick<CachedKernel, 'name' | 'series' | 'architecture' | 'version'>;
+  /** Undefined when nothing could run. */
+  readonly result: SuiteResult | undefined;
+  /** Why nothing could run. */
+  readonly problem: string | undefined;
+}
+
+/** The suite on several kernels. */
+export interface Matrix {
+  readonly schemaVersion: 1;
+  readonly tool: SuiteResult['tool'];
+  readonly startedAt: string;
+  readonly numaNodes: number;
+  readonly columns: readonly MatrixColumn[];
+  readonly surprises: readonly Surprise[];
+}
+
+export interface MatrixOptions {
+  readonly kernels: readonly CachedKernel[];
+  readonly checks: readonly Check[];
+  readonly tool: SuiteResult['tool'];
+  readonly accelerator: 'auto' | 'tcg' | 'kvm';
+  readonly bootSeconds: number;
+  readonly timeoutSeconds: number;
+  /** How many machines at once. */
+  readonly jobs: number;
+  readonly signal: AbortSignal;
+  readonly onColumn: (column: MatrixColumn) => void;
+}
+
+/** Two nodes, so that the checks of NUMA policies run. */
+const machine = { cpus: 2, numaNodes: 2 } as const;
+
+/** How many machines of two processors this one runs without slowing them down. */
+export const defaultJobs = Math.max(1, Math.floor(cpus().length / machine.cpus));
+
+async function column(kernel: CachedKernel, options: MatrixOptions): Promise<MatrixColumn> {
+  const { name, series, architecture, version } = kernel;
+  const about = { name, series, architecture, version };
+  const image = inspectImage(kernel.image);
+  const lab = new Lab({
+    image,
+    modules: kernel.modules,
+    ...machine,
+    // KASAN keeps an eighth of the memory to itself, and everything is larger.
+    memoryMiB: kernel.debug ? 3072 : 1024,
+    accelerator: chooseAccelerator(options.accelerator, image.architecture),
+    commandLine: '',
+    bootSeconds: options.bootSeconds,
+  });
+  try {
+    const result = await runChecks({
+      checks: options.checks,
+      device: '/dev/kvm',
+      timeoutSeconds: options.timeoutSeconds,
+      tool: options.tool,
+      signal: options.signal,
+      launch: lab.launch,
+    });
+    return { kernel: about, result: { ...result, lab: { image: kernel.name, ...lab.facts } }, problem: undefined };
+  } catch (error) {
+    if (!(error instanceof NothingRanError)) throw error;
+    return { kernel: about, result: undefined, problem: error.message };
+  }
+}
+
+/** Runs the suite on every kernel, some at a time, and compares with what is expected. */
+export async function runMatrix(options: MatrixOptions): Promise<Matrix> {
+  const startedAt = new Date().toISOString();
+  const columns: MatrixColumn[] = [];
+  const left = options.kernels.map((kernel, index) => ({ kernel, index }));
+  const work = async () => {
+    for (let next = left.shift(); next && !options.signal.aborted; next = left.shift()) {
+      const done = await column(next.kernel, options);
+      columns[next.index] = done;
+      options.onColumn(done);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(options.jobs, options.kernels.length) }, work));
+  const found = columns.flatMap(({ result }, index) => {
+    const kernel = options.kernels[index];
+    return kernel && result && !result.interrupted
+      ? surprises(catalogue, kernel, machine.numaNodes, result.checks)
+      : [];
+  });
+  const done = columns.filter((one) => one !== undefined);
+  return {
+    schemaVersion: 1,
+    tool: options.tool,
+    startedAt,
+    numaNodes: machine.numaNodes,
+    columns: done,
+    surprises: found,
+  };
+}
