@@ -9,6 +9,11 @@ export default defineConfig({
     projects: [
       { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
       { extends: true, test: { name: 'host', include: ['test/host/**/*.test.ts'] } },
+      // Each test starts machines, which want a processor to themselves.
+      {
+        extends: true,
+        test: { name: 'lab', include: ['test/lab/**/*.test.ts'], testTimeout: 300_000, fileParallelism: false },
+      },
     ],
   },
 });

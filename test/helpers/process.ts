@@ -7,12 +7,12 @@ export interface Ended {
   stderr: string;
 }
 
-function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
+function start(args: readonly string[], env: NodeJS.ProcessEnv = {}, timeout = 60_000): Promise<Ended> {
   return new Promise((resolve) => {
     const child = execFile(
       process.execPath,
       [...args],
-      { env: { ...process.env, NODE_OPTIONS: '', NO_COLOR: '1', ...env }, timeout: 60_000, maxBuffer: 1 << 26 },
+      { env: { ...process.env, NODE_OPTIONS: '', NO_COLOR: '1', ...env }, timeout, maxBuffer: 1 << 26 },
       (_error, stdout, stderr) => resolve({ code: child.exitCode, signal: child.signalCode, stdout, stderr }),
     );
   });
@@ -23,6 +23,10 @@ export const node = (...args: string[]): Promise<Ended> => start(args);
 
 /** Runs the gmem command of dist/. */
 export const gmem = (...args: string[]): Promise<Ended> => start(['dist/cli/main.js', ...args]);
+
+/** Runs `gmem lab`, whose machines take their time. */
+export const gmemLab = (...args: string[]): Promise<Ended> =>
+  start(['dist/cli/main.js', 'lab', ...args], {}, 1_200_000);
 
 /** Runs an ES module given as text, with `g` being the library and `kvm` an open device. */
 export function script(text: string, ...flags: string[]): Promise<Ended> {

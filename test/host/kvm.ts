@@ -1,18 +1,21 @@
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { describe } from 'vitest';
-import { GuestMemfdFlag } from '../../lib/kvm/constants.ts';
+import { Capability, GuestMemfdFlag } from '../../lib/kvm/constants.ts';
 import { Kvm } from '../../lib/kvm/kvm.ts';
 import { pageSize } from '../../lib/kvm/native.ts';
 
+export const shared = GuestMemfdFlag.MMAP | GuestMemfdFlag.INIT_SHARED;
+
 function whyNot(): string | undefined {
   try {
-    closeSync(openSync('/dev/kvm', 'r+'));
+    using kvm = Kvm.open();
+    using vm = kvm.createVm();
+    return (vm.checkExtension(Capability.GUEST_MEMFD_FLAGS) & shared) === shared
+      ? undefined
+      : 'this kernel has no guest_memfd that can be mapped (before 6.18)';
   } catch (error) {
     return (error as Error).message;
   }
-  using kvm = Kvm.open();
-  using vm = kvm.createVm();
-  return vm.checkExtension(244) === 3 ? undefined : 'this kernel has no guest_memfd that can be mapped (before 6.18)';
 }
 
 const reason = whyNot();
@@ -24,8 +27,9 @@ export function describeKvm(name: string, tests: () => void): void {
   describe.skipIf(reason)(reason ? `${name} (skipped: ${reason})` : name, tests);
 }
 
-export const shared = GuestMemfdFlag.MMAP | GuestMemfdFlag.INIT_SHARED;
 export const gpa = 0x1_0000_0000;
+/** An address that a guest can reach and no memslot covers. */
+export const nowhere = 0x8_0000_0000;
 
 /** A VM with shared guest_memfd memory of `pages` pages bound at 4 GiB. */
 export function bound(pages = 4) {

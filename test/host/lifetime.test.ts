@@ -1,15 +1,21 @@
 import { readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { GuestAgent } from '../../lib/guest/agent.ts';
+import { capabilities } from '../../lib/kvm/capabilities.ts';
 import { GuestMemfdFlag } from '../../lib/kvm/constants.ts';
 import { MemoryAccessError } from '../../lib/kvm/errors.ts';
+import { GuestMemfd } from '../../lib/kvm/guest-memfd.ts';
 import { Kvm } from '../../lib/kvm/kvm.ts';
-import { mapAnonymous } from '../../lib/kvm/mapping.ts';
+import { Mapping, mapAnonymous } from '../../lib/kvm/mapping.ts';
 import { pageSize } from '../../lib/kvm/native.ts';
+import { Vcpu } from '../../lib/kvm/vcpu.ts';
+import { Vm } from '../../lib/kvm/vm.ts';
 import { script } from '../helpers/process.ts';
 import { bound, collect, describeKvm, gmemMappings, gpa, shared } from './kvm.ts';
 
 const page = pageSize;
+/** Not to be called on something closed, or called there in another way. */
+const elsewhere = ['constructor', 'beforeClose', 'enterSlot', 'leaveSlot', 'runAsync', 'stop'];
 const openDescriptors = () => readdirSync('/proc/self/fd').length;
 
 function permutations<T>(items: readonly T[]): T[][] {
@@ -26,14 +32,24 @@ describeKvm('closing', () => {
       const agent = GuestAgent.create(all.vm);
       agent.store(gpa, 1n);
       const objects = { ...all, agent };
-      for (const name of order) objects[name].close();
+      for (const [i, name] of order.entries()) {
+        objects[name].close();
+        const rest = order.slice(i + 1);
+        // What is still open works, whatever was closed before it.
+        if (rest.includes('gmem')) expect(all.gmem.stat().size).toBe(BigInt(all.size));
+        if (rest.includes('mapping')) expect(all.mapping.read(0, 1)).toEqual(Uint8Array.of(1));
+        if (rest.includes('vm')) expect(all.vm.checkExtension(3)).toBe(1);
+        if (rest.includes('agent'))
+          expect([undefined, 'MEMORY_FAULT']).toContain(agent.run([{ op: 'load', gpa }]).exit?.reason);
+        if (rest.includes('agent')) agent.restart();
+      }
       for (const name of order) objects[name].close();
     }
     expect(openDescriptors()).toBe(before);
     expect(gmemMappings()).toBe(0);
   });
 
-  test('makes every use an error with code ERR_CLOSED', () => {
+  test('makes every use an error with code ERR_CLOSED', async () => {
     const all = bound();
     const agent = GuestAgent.create(all.vm);
     all[Symbol.dispose]();
@@ -45,6 +61,7 @@ describeKvm('closing', () => {
       'kvm.checkExtension': () => kvm.checkExtension(1),
       createVm: () => kvm.createVm(),
       vcpuMmapSize: () => kvm.vcpuMmapSize(),
+      supportedCpuid: () => kvm.supportedCpuid(),
       fd: () => kvm.fd,
       'vm.checkExtension': () => vm.checkExtension(1),
       createGuestMemfd: () => vm.createGuestMemfd({ size: page }),
@@ -74,6 +91,27 @@ describeKvm('closing', () => {
       registers: () => vcpu.registers(),
       setRegisters: () => vcpu.setRegisters({}),
       specialRegisters: () => vcpu.specialRegisters(),
+      'vm.fd': () => vm.fd,
+      'gmem.fd': () => gmem.fd,
+      'vcpu.fd': () => vcpu.fd,
+      capabilities: () => capabilities(vm),
+      deleteUserMemoryRegion: () => vm.deleteUserMemoryRegion(1),
+      reservePlatformPages: () => vm.reservePlatformPages(0xfffb_c000),
+      fallocate: () => gmem.fallocate(1, 0, page),
+      setSpecialRegisters: () => vcpu.setSpecialRegisters({}),
+      setCpuid: () => vcpu.setCpuid(new Uint8Array()),
+      completeMmio: () => vcpu.completeMmio(new Uint8Array(1)),
+      completeHypercall: () => vcpu.completeHypercall(0),
+      finishExit: () => vcpu.finishExit(),
+      'an agent on it': () => GuestAgent.create(vm),
+      'agent.run': () => agent.run([]),
+      'agent.load': () => agent.load(0),
+      'agent.restart': () => agent.restart(),
+      'a slot with its guest_memfd': () => {
+        using other = Kvm.open();
+        using otherVm = other.createVm();
+        otherVm.setUserMemoryRegion({ slot: 1, guestPhysAddr: 0, size: page, guestMemfd: gmem });
+      },
       completeIo: () => vcpu.completeIo(new Uint8Array(1)),
       preFault: () => vcpu.preFault({ guestPhysAddr: 0, size: page }),
       'a slot on it': () => {
@@ -84,6 +122,14 @@ describeKvm('closing', () => {
     };
     for (const [name, use] of Object.entries(uses))
       expect(use, name).toThrow(expect.objectContaining({ code: 'ERR_CLOSED' }));
+    // Nothing that the classes have is left out.
+    const tested = Object.values(uses).map(String).join();
+    for (const { prototype } of [Kvm, Vm, GuestMemfd, Mapping, Vcpu])
+      for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(prototype)))
+        if (typeof value === 'function' && !elsewhere.includes(name)) expect(tested).toContain(`.${name}(`);
+    await expect(vcpu.runAsync()).rejects.toMatchObject({ code: 'ERR_CLOSED' });
+    await expect(agent.runAsync([])).rejects.toMatchObject({ code: 'ERR_CLOSED' });
+    expect([kvm, vm, gmem, mapping, vcpu].map((one) => one.closed)).toEqual([true, true, true, true, true]);
     vcpu.stop();
   });
 
@@ -131,6 +177,44 @@ describeKvm('garbage collection', () => {
     expect(view[0]).toBe(0x42);
     using agent = GuestAgent.create(all.vm);
     expect(agent.load(2 * gpa, 1)).toBe(0x43n);
+  });
+});
+
+describeKvm('garbage collection of one and the other', () => {
+  test('a vCPU that runs is not collected, whoever forgot it', async () => {
+    using all = bound();
+    let ended: unknown;
+    (() => {
+      const agent = GuestAgent.create(all.vm);
+      void agent.runAsync([{ op: 'spin', gpa, value: 1 }], { timeout: 5000 }).then((run) => {
+        ended = run;
+      });
+    })();
+    await collect(() => false);
+    expect(ended).toBeUndefined();
+    all.mapping.write(0, BigUint64Array.of(1n));
+    await expect.poll(() => ended).toMatchObject({ finished: true });
+  });
+
+  test('a child keeps what it was made from', async () => {
+    const gmem = (() => Kvm.open().createVm().createGuestMemfd({ size: page, flags: shared }))();
+    const vcpu = (() => Kvm.open().createVm().createVcpu())();
+    await collect(() => false);
+    expect(gmem.stat().size).toBe(BigInt(page));
+    expect(gmem.vm.closed || vcpu.vm.closed).toBe(false);
+    vcpu.vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, size: page, mapping: mapAnonymous({ size: page }) });
+    expect(vcpu.registers().rip).toBe(0xfff0n);
+    for (const one of [gmem, gmem.vm, vcpu, vcpu.vm]) one.close();
+  });
+
+  test('views alone leave nothing behind once they are forgotten', async () => {
+    using all = bound();
+    const mappings = gmemMappings();
+    (() => {
+      for (let i = 0; i < 50; i++) new Uint8Array(all.gmem.map().view())[0] = i;
+    })();
+    expect(gmemMappings()).toBeGreaterThan(mappings);
+    expect(await collect(() => gmemMappings() === mappings)).toBe(true);
   });
 });
 
@@ -241,6 +325,19 @@ describeKvm('the end of a process or worker', () => {
       0,
     ],
     'by process.exit() with a vCPU running': [`${spinning} setTimeout(() => process.exit(5), 20);`, 5],
+    'by an unhandled rejection with a vCPU running': [
+      `${spinning} setTimeout(() => Promise.reject(new Error('on purpose')), 20);`,
+      1,
+    ],
+    'when the last run ends, with nothing closed': [`${spinning} setTimeout(() => agent.vcpu.stop(), 20);`, 0],
+    'by process.exit() in the callback of a run': [
+      `${spinning} endless.then(() => process.exit(6)); setTimeout(() => agent.vcpu.stop(), 20);`,
+      6,
+    ],
+    'by process.exit() with a view over a mapping that is closed under a slot': [
+      `${spinning} endless.catch(() => {}); const view = new Uint8Array(ram.view()); ram.close(); setTimeout(() => process.exit(view.length), 20);`,
+      0,
+    ],
     'by an uncaught error with a vCPU running': [
       `${spinning} setTimeout(() => { throw new Error('on purpose'); }, 20);`,
       1,
@@ -250,6 +347,47 @@ describeKvm('the end of a process or worker', () => {
     test(`is clean ${how}`, async () => {
       const ended = await script(code);
       expect({ code: ended.code, signal: ended.signal }).toEqual({ code: status, signal: null });
+    });
+  }
+
+  // What a worker may be doing, over and over, when it is terminated. An exception that the addon throws just then must not
+  // end the process (NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS).
+  const loops = {
+    'running a guest': 'second.load(0x1000000);',
+    'copying memory': 'ram.write(0, ram.read(64, 64)); ram.fill(1); ram.compare(0, new Uint8Array(64));',
+    'making and closing objects':
+      'const one = kvm.createVm(); one.createGuestMemfd({ size: 4096 }).close(); one.createVcpu().close(); one.close();',
+    'catching errors': 'try { secret.read(0, 1); } catch {} try { vm.createGuestMemfd({ size: 1 }); } catch {}',
+    'making views': 'ram.view(0, 8); ram.detachViews();',
+  };
+  for (const [what, loop] of Object.entries(loops)) {
+    test(`is clean when workers are terminated while ${what} without a pause`, async () => {
+      const { code, signal, stderr, stdout } = await script(
+        `const { Worker } = await import('node:worker_threads');
+         const { readdirSync } = await import('node:fs');
+         const url = ${JSON.stringify(new URL('../../dist/index.js', import.meta.url).href)};
+         const body = \`import('\${url}').then(async (g) => {
+           const kvm = g.Kvm.open();
+           ${spinning}
+           const second = g.GuestAgent.create(vm, { slot: 2, guestPhysAddr: 0x1000000, vcpuId: 1 });
+           const secret = vm.createGuestMemfd({ size: 4096, flags: g.GuestMemfdFlag.MMAP }).map();
+           const { parentPort } = await import('node:worker_threads');
+           parentPort.postMessage('up');
+           for (;;) { ${loop} }
+         });\`;
+         const before = readdirSync('/proc/self/fd').length;
+         for (let round = 0; round < 20; round++) {
+           const workers = Array.from({ length: 2 }, () => new Worker(body, { eval: true }));
+           await Promise.all(workers.map((worker) => new Promise((up, down) => { worker.once('message', up); worker.once('error', down); })));
+           await new Promise((go) => setTimeout(go, 3 + round));
+           const codes = await Promise.all(workers.map((worker) => worker.terminate()));
+           if (codes.some((code) => code !== 1)) throw new Error('not terminated: ' + codes);
+         }
+         await new Promise((go) => setTimeout(go, 50));
+         console.log(readdirSync('/proc/self/fd').length - before);`,
+      );
+      expect({ code, signal, stderr }).toEqual({ code: 0, signal: null, stderr: '' });
+      expect(Number(stdout)).toBeLessThanOrEqual(1);
     });
   }
 

@@ -1,5 +1,6 @@
+import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from 'vitest';
-import { bytes, i32, range, timeout, u32, u64 } from '../../lib/kvm/arguments.ts';
+import { bytes, flag, i32, range, timeout, u32, u64 } from '../../lib/kvm/arguments.ts';
 
 const type = expect.objectContaining({ code: 'ERR_INVALID_ARG_TYPE', name: 'TypeError' });
 const outOfRange = expect.objectContaining({ code: 'ERR_OUT_OF_RANGE', name: 'RangeError' });
@@ -48,8 +49,28 @@ describe('arguments', () => {
     for (const bad of [1, 'abc', null, [1, 2]]) expect(() => bytes('x', bad)).toThrow(type);
   });
 
+  test('bytes takes those of another realm', () => {
+    const [array, buffer] = runInNewContext('[new Uint16Array([1, 2]), new ArrayBuffer(3)]');
+    expect([array instanceof Uint16Array, buffer instanceof ArrayBuffer]).toEqual([false, false]);
+    expect([bytes('x', array).byteLength, bytes('x', buffer).byteLength]).toEqual([4, 3]);
+  });
+
+  test('range without a length is the rest', () => {
+    expect([range(3, undefined, 10), range(10n, undefined, 10)]).toEqual([
+      [3, 7],
+      [10, 0],
+    ]);
+    expect(() => range(11, undefined, 10)).toThrow(outOfRange);
+    expect(() => range(Symbol('x'), undefined, 10)).toThrow(type);
+  });
+
+  test('flag takes nothing but true and false', () => {
+    expect([flag('x', true), flag('x', false)]).toEqual([true, false]);
+    for (const bad of [undefined, null, 0, 1, '', 'true', {}]) expect(() => flag('x', bad)).toThrow(type);
+  });
+
   test('timeouts are positive, and Infinity is none', () => {
-    expect([timeout('t', 5), timeout('t', Infinity)]).toEqual([5, 0]);
+    expect([timeout('t', 5), timeout('t', Infinity), timeout('t', 1e13), timeout('t', 1e-9)]).toEqual([5, 0, 0, 0.001]);
     for (const bad of [0, -1, Number.NaN]) expect(() => timeout('t', bad)).toThrow(outOfRange);
     expect(() => timeout('t', '5')).toThrow(type);
   });

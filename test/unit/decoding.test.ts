@@ -64,6 +64,33 @@ describe('exits', () => {
     ],
     ['SYSTEM_EVENT', block(24, (view) => view.setUint32(32, 1, true)), { reason: 'SYSTEM_EVENT', type: 1, data: [] }],
     [
+      'SYSTEM_EVENT with data',
+      block(24, (view) => {
+        view.setUint32(32, 3, true);
+        view.setUint32(36, 2, true);
+        view.setBigUint64(40, 5n, true);
+        view.setBigUint64(48, (1n << 64n) - 1n, true);
+      }),
+      { reason: 'SYSTEM_EVENT', type: 3, data: [5n, (1n << 64n) - 1n] },
+    ],
+    [
+      'IO, in',
+      block(2, (view) => {
+        view.setUint8(33, 4);
+        view.setUint16(34, 0xffff, true);
+        view.setUint32(36, 1, true);
+      }),
+      { reason: 'IO', direction: 'in', size: 4, port: 0xffff, count: 1, data: new Uint8Array(4) },
+    ],
+    [
+      'MMIO, a read, of a length that cannot be',
+      block(6, (view) => {
+        view.setBigUint64(32, (1n << 64n) - 8n, true);
+        view.setUint32(48, 0xffff_ffff, true);
+      }),
+      { reason: 'MMIO', guestPhysAddr: (1n << 64n) - 8n, length: 8, isWrite: false, data: new Uint8Array(8) },
+    ],
+    [
       'ARM_NISV',
       block(28, (view) => view.setBigUint64(40, 7n, true)),
       { reason: 'ARM_NISV', syndrome: 0n, guestPhysAddr: 7n },
@@ -144,6 +171,27 @@ describe('guest commands', () => {
     expect(() => encodeCommands([{ op: 'load', gpa: 0, width: 3 as never }], 0)).toThrow(/width/);
     expect(() => encodeCommands([{ op: 'load', gpa: -1 }], 0)).toThrow(RangeError);
     expect(() => encodeCommands([{ op: 'x' } as never], 0)).toThrow(TypeError);
+  });
+
+  test.each([
+    [{ op: 'load', gpa: 0x10n, width: 2 }, 1, 2, [0x10n]],
+    [{ op: 'load', gpa: 1 }, 1, 8, [1n]],
+    [{ op: 'store', gpa: 1, value: (1n << 64n) - 1n }, 2, 8, [1n, (1n << 64n) - 1n]],
+    [{ op: 'fill', gpa: 1, length: 2, value: 255 }, 3, 1, [1n, 2n, 255n]],
+    [{ op: 'compare', gpa: 1, length: 2, value: 0 }, 4, 1, [1n, 2n]],
+    [{ op: 'checksum', gpa: 1, length: 8 }, 5, 8, [1n, 8n]],
+    [{ op: 'hypercall', number: 12, args: [1, 2n, 3] }, 6, 1, [12n, 1n, 2n, 3n]],
+    [{ op: 'hypercall', number: 12 }, 6, 1, [12n]],
+    [{ op: 'portOut', port: 0xffff, value: 9, width: 4 }, 7, 4, [0xffffn, 9n]],
+    [{ op: 'portIn', port: 1 }, 8, 1, [1n]],
+    [{ op: 'spin', gpa: 8, value: 1 }, 9, 8, [8n, 1n]],
+    [{ op: 'halt' }, 10, 0, []],
+    [{ op: 'copy', to: 1, from: 2, length: 3 }, 11, 1, [1n, 2n, 3n]],
+  ] as const)('%o has its opcode, width and fields', (command, opcode, width, fields) => {
+    const view = new DataView(encodeCommands([{ op: 'halt' }, command], 1).buffer);
+    expect([view.getUint32(64, true), view.getUint32(68, true)]).toEqual([opcode, width]);
+    const words = [0, 1, 2, 3, 4, 5, 6].map((i) => view.getBigUint64(72 + 8 * i, true));
+    expect(words).toEqual([...fields, ...Array(7 - fields.length).fill(0n)]);
   });
 
   test('tell what they touch', () => {

@@ -45,7 +45,14 @@ describe('KvmError', () => {
   });
 
   test('errnos go by their Linux names', () => {
-    expect([errnoName(-22), errnoName(133), errnoName(95)]).toEqual(['EINVAL', 'EHWPOISON', 'EOPNOTSUPP']);
+    expect([-22, 133, 95, 11, 8, -25].map(errnoName)).toEqual([
+      'EINVAL',
+      'EHWPOISON',
+      'EOPNOTSUPP',
+      'EAGAIN',
+      'ENOEXEC',
+      'ENOTTY',
+    ]);
   });
 
   test('checked passes on what is no error', () => {

@@ -1,0 +1,115 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, expect, test } from 'vitest';
+import type { SuiteResult } from '../../lib/smoke/model.ts';
+import { gmemLab } from '../helpers/process.ts';
+import { describeLab, processesOf } from './lab.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'gmem-test-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const emulator = 'qemu-system-x86_64';
+const leftovers = () => readdirSync(tmpdir()).filter((name) => /^gmem-(lab|kernel|initramfs)-/.test(name));
+
+/** A bzImage by its header, whose code is one jump to itself. */
+function hangingImage(): string {
+  const image = Buffer.alloc(64 * 1024);
+  image.writeUInt8(1, 0x1f1); // setup_sects
+  image.writeUInt32LE(0x1000, 0x1f4); // syssize, in units of 16 bytes
+  image.writeUInt16LE(0xaa55, 0x1fe);
+  image.write('\xeb\xfe', 0x200, 'latin1');
+  image.write('HdrS', 0x202, 'latin1');
+  image.writeUInt16LE(0x020c, 0x206); // protocol version
+  image.writeUInt8(1, 0x211); // loaded high
+  image.writeUInt32LE(0x7fffffff, 0x22c); // highest address of the initramfs
+  const path = join(folder, 'hanging');
+  writeFileSync(path, image);
+  return path;
+}
+
+describeLab('gmem lab run', ['sw-protected-7.3'], ([kernel]) => {
+  const image = kernel?.image ?? '';
+  const before = { processes: processesOf(emulator), files: leftovers() };
+  afterEach(() => expect({ processes: processesOf(emulator), files: leftovers() }).toEqual(before));
+
+  test('runs what follows --, with the kernel and the machine in the result', async () => {
+    const { code, stdout, stderr } = await gmemLab('run', '--kernel', image, '--', 'conversion', '--reporter', 'json');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const result = JSON.parse(stdout) as SuiteResult;
+    expect(result).toMatchObject({
+      host: {
+        kernelRelease: expect.stringMatching(/^7\.3/),
+        architecture: 'x64',
+        cpus: 2,
+        numaNodes: 1,
+        vmTypes: [0, 1],
+      },
+      lab: { image, architecture: 'x86_64', accelerator: 'tcg', boots: 1, memory: '1024 MiB' },
+      summary: { fail: 0, error: 0, skip: 0 },
+    });
+    expect(result.checks.length).toBeGreaterThanOrEqual(11);
+  });
+
+  test('gives the machine what it is told to', async () => {
+    const args = ['run', '--kernel', image, '--numa', '2', '--cpus', '4', '--memory', '1536M', '--accel', 'tcg'];
+    const { code, stdout } = await gmemLab(...args, '--', 'numa', '--reporter', 'json');
+    expect(JSON.parse(stdout)).toMatchObject({ host: { cpus: 4, numaNodes: 2 }, summary: { pass: 4, skip: 0 } });
+    expect(code).toBe(0);
+  });
+
+  test('says of a kernel that panics that it does, and shows the end of its console', async () => {
+    const { code, stderr } = await gmemLab('run', '--kernel', image, '--cmdline', 'rdinit=/bin/node', '--', 'file');
+    expect(stderr).toMatch(/nothing could run\. The kernel panicked before it reached init: Attempted to kill init/);
+    expect(stderr).toMatch(/The end of its console:\n {2}/);
+    expect(code).toBe(4);
+  });
+
+  test('says of a kernel that hangs that it does', async () => {
+    const { code, stderr } = await gmemLab('run', '--kernel', hangingImage(), '--timeout', '8');
+    expect(stderr).toMatch(/had not come to the first check after 8 s/);
+    expect(code).toBe(4);
+  });
+
+  test('says when the machine has too little memory', async () => {
+    const { code, stderr } = await gmemLab('run', '--kernel', image, '--cmdline', 'mem=140M', '--', 'file');
+    expect({ code, stderr }).toMatchObject({ code: 4, stderr: expect.stringContaining('--memory') });
+  });
+
+  test('says of a kernel without an initramfs or a channel what it lacks', async () => {
+    const initrd = await gmemLab('run', '--kernel', image, '--cmdline', 'rdinit=/nowhere', '--', 'file');
+    expect(initrd).toMatchObject({ code: 4, stderr: expect.stringContaining('CONFIG_BLK_DEV_INITRD') });
+    const args = ['--cmdline', 'initcall_blacklist=virtio_console_init', '--', 'file'];
+    const channel = await gmemLab('run', '--kernel', image, ...args);
+    expect(channel).toMatchObject({ code: 4, stderr: expect.stringContaining('CONFIG_VIRTIO_CONSOLE') });
+  });
+
+  test('tells a good kernel from a bad, an untestable one and a broken lab when bisecting', async () => {
+    const bisect = (...more: string[]) => gmemLab('run', '--kernel', image, ...more);
+    expect((await bisect('--bisect', 'file/stat')).code).toBe(0);
+    expect((await bisect('--bisect', 'numa/allocation')).code).toBe(125); // one node: skipped
+    expect((await bisect('--bisect', 'file/stat', '--cmdline', 'mem=140M')).code).toBe(125);
+    expect((await bisect('--bisect', 'no-such-check')).code).toBe(128);
+    expect((await gmemLab('run', '--kernel', '/nowhere', '--bisect', 'file/stat')).code).toBe(128);
+  });
+
+  test('leaves nothing behind when it is killed', async () => {
+    for (const signal of ['SIGINT', 'SIGKILL'] as const) {
+      const child = spawn(process.execPath, ['dist/cli/main.js', 'lab', 'run', '--kernel', image], { stdio: 'ignore' });
+      const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
+      while (processesOf(emulator).length === before.processes.length)
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      child.kill(signal);
+      const code = await ended;
+      if (signal === 'SIGINT') expect(code).toBe(130);
+      // The kernel ends QEMU with its parent; that takes a moment.
+      for (let i = 0; i < 40 && processesOf(emulator).length > before.processes.length; i++)
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      expect(processesOf(emulator)).toEqual(before.processes);
+    }
+    // SIGKILL leaves the folder of the run, which no handler could remove.
+    for (const name of leftovers().filter((one) => !before.files.includes(one)))
+      rmSync(join(tmpdir(), name), { recursive: true });
+  });
+});
