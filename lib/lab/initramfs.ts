@@ -12,6 +12,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -147,6 +148,9 @@ function stateOf(files: Files): string {
   return hash.digest('hex').slice(0, 16);
 }
 
+/** Milliseconds after which an initramfs that no machine was booted with is removed. */
+const keepUnused = 2 * 3600 * 1000;
+
 /** The part that every machine of an architecture boots with: about 120 MB, kept until a file in it changes. */
 function base(architecture: Architecture): string {
   const files = programs(architecture);
@@ -155,7 +159,10 @@ function base(architecture: Architecture): string {
     files.set(`gmem/${path}`, join(packageRoot, path));
   const directory = makeCacheDirectory('initramfs');
   const path = join(directory, `${architecture}-${stateOf(files)}.cpio`);
-  if (existsSync(path)) return path;
+  if (existsSync(path)) {
+    utimesSync(path, new Date(), new Date()); // in use
+    return path;
+  }
   const partial = `${path}.${process.pid}`;
   try {
     archive(files, partial);
@@ -163,12 +170,12 @@ function base(architecture: Architecture): string {
   } finally {
     rmSync(partial, { force: true });
   }
-  // Only the newest few are of use: each checkout and each build makes its own.
-  const others = readdirSync(directory)
-    .filter((name) => name.startsWith(architecture) && name.endsWith('.cpio'))
-    .map((name) => ({ name, time: statSync(join(directory, name)).mtimeMs }))
-    .sort((a, b) => b.time - a.time);
-  for (const { name } of others.slice(4)) rmSync(join(directory, name), { force: true });
+  // Each checkout and each build makes its own; another run may be about to boot one that it has just found.
+  const old = Date.now() - keepUnused;
+  for (const name of readdirSync(directory)) {
+    const { mtimeMs } = statSync(join(directory, name), { throwIfNoEntry: false }) ?? { mtimeMs: old };
+    if (mtimeMs < old) rmSync(join(directory, name), { force: true });
+  }
   return path;
 }
 

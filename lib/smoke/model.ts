@@ -11,6 +11,9 @@ import type { Requirement } from './requirements.ts';
  */
 export type Status = 'pass' | 'fail' | 'xfail' | 'skip' | 'error';
 
+/** Why a check has no verdict: it did not end in time, took its process down, threw, or made the kernel complain. */
+export type ErrorCause = 'timeout' | 'crash' | 'exception' | 'kernel';
+
 /** A property of the kernel's guest_memfd, and the function that finds out whether it holds. */
 export interface Check {
   /** `subject/property`, stable: what reports and patterns go by. */
@@ -29,6 +32,30 @@ export interface Check {
   run(context: CheckContext): void | Promise<void>;
 }
 
+/** A kernel call, decoded. */
+export interface KernelCall {
+  /** As in errors: 'ioctl(KVM_CREATE_GUEST_MEMFD)', 'fallocate', 'run' of a vCPU. */
+  readonly call: string;
+  /** By name; numbers above 2^53-1, addresses and masks as hexadecimal text. */
+  readonly arguments: Readonly<Record<string, string | number>>;
+  /** What it returned, where it was not refused. */
+  readonly result?: number;
+  /** The name of the errno it was refused with. */
+  readonly errno?: string;
+  /** When it began, in milliseconds since the check did. */
+  readonly atMs: number;
+  readonly durationMs: number;
+}
+
+/** A range of guest memory, as a picture shows it. */
+export interface MemoryRange {
+  /** Guest physical address, hexadecimal. */
+  readonly gpa: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly state: 'shared' | 'private' | 'untouched' | 'hole';
+}
+
 /** What a failed check saw. */
 export interface Failure {
   readonly message: string;
@@ -36,6 +63,12 @@ export interface Failure {
   readonly got?: string;
   /** The VM type and guest_memfd flags it happened with, where a check tries several. */
   readonly configuration?: string;
+  /** The kernel calls that led there, the last ones of the check. */
+  readonly calls?: readonly KernelCall[];
+  /** The vCPU's state, where one was involved: registers and last exit, by name. */
+  readonly guest?: Readonly<Record<string, string>>;
+  /** The memory under test. */
+  readonly memory?: readonly MemoryRange[];
 }
 
 /** A bug of the kernel's that a check meets, as results show it. */
@@ -55,6 +88,10 @@ export interface CheckResult {
   /** Why it was skipped, or has no verdict. */
   readonly reason?: string;
   readonly remedy?: string;
+  /** Why there is no verdict, for status `error`. */
+  readonly cause?: ErrorCause;
+  /** What a random check was driven by: the same seed gives the same steps. */
+  readonly seed?: number;
   readonly failure?: Failure;
   readonly upstream?: readonly string[];
   readonly since: string;

@@ -6,7 +6,7 @@ import { expectedBug } from './known-bugs.ts';
 import type { Check, CheckResult, Failure, Status } from './model.ts';
 import type { Ground } from './requirements.ts';
 
-type Verdict = Pick<CheckResult, 'status' | 'reason' | 'remedy' | 'failure'>;
+type Verdict = Pick<CheckResult, 'status' | 'reason' | 'remedy' | 'cause' | 'failure'>;
 
 /** What an error that ended a check says about the kernel. */
 function judge(error: unknown, configuration: string | undefined): Verdict {
@@ -25,7 +25,8 @@ function judge(error: unknown, configuration: string | undefined): Verdict {
   // The kernel refused, or did, what a check takes for granted: that is a finding too, and not the check's fault.
   if (error instanceof KvmError || error instanceof MemoryAccessError || error instanceof GuestExitError)
     return { status: 'fail', failure: { message: error.message, ...where } };
-  return { status: 'error', reason: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+  const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return { status: 'error', cause: 'exception', reason };
 }
 
 function verdictOf(check: Check, ground: Ground, verdict: Verdict): Partial<CheckResult> & { status: Status } {

@@ -2,7 +2,7 @@ import { fork } from 'node:child_process';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expectedBug } from './known-bugs.ts';
-import type { Check, CheckResult, HostFacts, SuiteResult } from './model.ts';
+import type { Check, CheckResult, ErrorCause, HostFacts, SuiteResult } from './model.ts';
 import { summarise } from './model.ts';
 import type { Assignment, Complaint, Launch, RunningWorker, WorkerEnd } from './protocol.ts';
 
@@ -103,7 +103,13 @@ function withComplaints(result: CheckResult, complaints: readonly Complaint[]): 
   const said = complaints.map(({ kind, text }) => `the kernel said during this check (${kind}):\n${text}`).join('\n');
   const { failure, ...rest } = result;
   const before = result.reason ?? failure?.message;
-  return { ...rest, ...(failure ? { failure } : {}), status: 'error', reason: before ? `${before}\n${said}` : said };
+  return {
+    ...rest,
+    ...(failure ? { failure } : {}),
+    status: 'error',
+    cause: 'kernel',
+    reason: before ? `${before}\n${said}` : said,
+  };
 }
 
 /**
@@ -121,17 +127,18 @@ export async function runChecks(options: RunnerOptions): Promise<SuiteResult> {
     options.onResult?.(result);
   };
   const entryOf = new Map(checks.map((check) => [check.name, check]));
-  const withoutVerdict = (name: string, status: 'skip' | 'error', reason: string, durationMs: number) => {
+  const withoutVerdict = (name: string, reason: string, durationMs: number, cause?: ErrorCause) => {
     const { title = '', since = '', upstream, knownBugs } = entryOf.get(name) ?? {};
     // A bug that hangs the check, or takes its process down, is known all the same.
-    const bug = status === 'error' && host ? expectedBug(knownBugs, host.kernelRelease) : undefined;
+    const bug = cause && host ? expectedBug(knownBugs, host.kernelRelease) : undefined;
     record({
       name,
       title,
       since,
       ...(upstream ? { upstream } : {}),
-      status: bug ? 'xfail' : status,
+      status: bug ? 'xfail' : cause ? 'error' : 'skip',
       reason,
+      ...(cause ? { cause } : {}),
       ...(bug ? { knownBug: { id: bug.id, title: bug.title, fixedBy: bug.fixedBy } } : {}),
       durationMs: Math.round(durationMs),
     });
@@ -153,7 +160,8 @@ export async function runChecks(options: RunnerOptions): Promise<SuiteResult> {
     if (signal?.aborted) break;
     if (worker.current) {
       const { name, since } = worker.current;
-      withoutVerdict(name, 'error', describeEnd(worker, end, timeoutSeconds), performance.now() - since);
+      const cause = worker.timedOut ? 'timeout' : 'crash';
+      withoutVerdict(name, describeEnd(worker, end, timeoutSeconds), performance.now() - since, cause);
     } else if (names.every((name) => !results.has(name))) {
       // It ended without trying anything, so the next one would as well.
       throw new NothingRanError(
@@ -165,7 +173,7 @@ export async function runChecks(options: RunnerOptions): Promise<SuiteResult> {
   if (!host) throw new NothingRanError('Interrupted before the first check.');
   const interrupted = signal?.aborted === true;
   for (const { name } of checks)
-    if (!results.has(name)) withoutVerdict(name, 'skip', 'the run was interrupted before this check had ended', 0);
+    if (!results.has(name)) withoutVerdict(name, 'the run was interrupted before this check had ended', 0);
   const ordered = checks
     .map(({ name }) => results.get(name))
     .filter((result) => result !== undefined)
