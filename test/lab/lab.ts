@@ -31,10 +31,10 @@ export function describeLab(name: string, kernels: readonly string[], tests: (ke
   );
 }
 
-/** Processes that run a program of this name. */
-export function processesOf(program: string): string[] {
+/** Emulators whose command line names this folder. Others on this machine are nobody's here. */
+export function emulatorsOf(folder: string): string[] {
   try {
-    return execFileSync('pgrep', ['-x', program.slice(0, 15)], { encoding: 'utf8' })
+    return execFileSync('pgrep', ['-f', `qemu-system-.*${folder}`], { encoding: 'utf8' })
       .split('\n')
       .filter(Boolean);
   } catch {

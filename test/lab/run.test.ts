@@ -1,17 +1,18 @@
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, expect, test } from 'vitest';
+import { afterAll, afterEach, expect, test, vi } from 'vitest';
 import type { SuiteResult } from '../../lib/smoke/model.ts';
 import { gmemLab } from '../helpers/process.ts';
-import { describeLab, processesOf } from './lab.ts';
+import { describeLab, emulatorsOf } from './lab.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'gmem-test-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-const emulator = 'qemu-system-x86_64';
-const leftovers = () => readdirSync(tmpdir()).filter((name) => /^gmem-(lab|kernel|initramfs)-/.test(name));
+// Whatever a run leaves, it leaves here.
+const temporary = join(folder, 'tmp');
+mkdirSync(temporary);
+vi.stubEnv('TMPDIR', temporary);
 
 /** A bzImage by its header, whose code is one jump to itself. */
 function hangingImage(): string {
@@ -31,8 +32,9 @@ function hangingImage(): string {
 
 describeLab('gmem lab run', ['sw-protected-7.3'], ([kernel]) => {
   const image = kernel?.image ?? '';
-  const before = { processes: processesOf(emulator), files: leftovers() };
-  afterEach(() => expect({ processes: processesOf(emulator), files: leftovers() }).toEqual(before));
+  afterEach(() =>
+    expect({ emulators: emulatorsOf(temporary), files: readdirSync(temporary) }).toEqual({ emulators: [], files: [] }),
+  );
 
   test('runs what follows --, with the kernel and the machine in the result', async () => {
     const { code, stdout, stderr } = await gmemLab('run', '--kernel', image, '--', 'conversion', '--reporter', 'json');
@@ -98,18 +100,16 @@ describeLab('gmem lab run', ['sw-protected-7.3'], ([kernel]) => {
     for (const signal of ['SIGINT', 'SIGKILL'] as const) {
       const child = spawn(process.execPath, ['dist/cli/main.js', 'lab', 'run', '--kernel', image], { stdio: 'ignore' });
       const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
-      while (processesOf(emulator).length === before.processes.length)
-        await new Promise((resolve) => setTimeout(resolve, 50));
+      while (emulatorsOf(temporary).length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
       child.kill(signal);
       const code = await ended;
       if (signal === 'SIGINT') expect(code).toBe(130);
       // The kernel ends QEMU with its parent; that takes a moment.
-      for (let i = 0; i < 40 && processesOf(emulator).length > before.processes.length; i++)
+      for (let i = 0; i < 40 && emulatorsOf(temporary).length > 0; i++)
         await new Promise((resolve) => setTimeout(resolve, 50));
-      expect(processesOf(emulator)).toEqual(before.processes);
+      expect(emulatorsOf(temporary)).toEqual([]);
     }
     // SIGKILL leaves the folder of the run, which no handler could remove.
-    for (const name of leftovers().filter((one) => !before.files.includes(one)))
-      rmSync(join(tmpdir(), name), { recursive: true });
+    for (const name of readdirSync(temporary)) rmSync(join(temporary, name), { recursive: true });
   });
 });

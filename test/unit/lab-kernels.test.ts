@@ -1,0 +1,124 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { cacheDirectory, locked } from '../../lib/lab/cache.ts';
+import { expectedStatus, surprises } from '../../lib/lab/expectations.ts';
+import { cachedKernels, parseName } from '../../lib/lab/kernels.ts';
+import type { Check, CheckResult } from '../../lib/smoke/model.ts';
+import { guestMemfd, memoryAttributes, numaNodes } from '../../lib/smoke/requirements.ts';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'gmem-test-'));
+  vi.stubEnv('XDG_CACHE_HOME', folder);
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+describe('parseName', () => {
+  test('takes a name apart', () => {
+    expect(parseName('debian-6.18')).toMatchObject({ series: '6.18', architecture: 'x86_64', swProtected: false });
+    expect(parseName('debian-7.3-arm64')).toMatchObject({ series: '7.3', architecture: 'aarch64' });
+    expect(parseName('sw-protected-7.3-debug')).toMatchObject({ series: '7.3', swProtected: true, debug: true });
+  });
+
+  test.each(['', 'debian', 'debian-7', '../debian-7.3', 'sw-protected-7.3-arm64', 'debian-7.3 '])(
+    'knows no %j',
+    (name) => {
+      expect(parseName(name)).toBeUndefined();
+    },
+  );
+});
+
+describe('the cache', () => {
+  test('lies where the XDG specification puts it', () => {
+    expect(cacheDirectory('kernels')).toBe(join(folder, 'guest-memfd/kernels'));
+    vi.stubEnv('XDG_CACHE_HOME', 'relative');
+    expect(cacheDirectory()).toBe(join(homedir(), '.cache/guest-memfd'));
+    vi.stubEnv('XDG_CACHE_HOME', '');
+    expect(cacheDirectory()).toBe(join(homedir(), '.cache/guest-memfd'));
+  });
+
+  test('is empty where there is none', () => {
+    expect(cachedKernels()).toEqual([]);
+  });
+
+  test('lets one process at a time do a thing, and waits for no dead one', async () => {
+    // The lock's folder is made by the first use.
+    await locked(
+      'y',
+      () => {},
+      async () => {},
+    );
+    const holder = spawn('flock', [join(folder, 'guest-memfd/locks/x'), '-c', 'echo; exec cat'], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+    });
+    await new Promise((resolve) => holder.stdout.once('data', resolve));
+    const waiting = vi.fn();
+    const order: string[] = [];
+    const mine = locked('x', waiting, async () => {
+      order.push('mine');
+    });
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    expect(waiting).toHaveBeenCalledTimes(1);
+    order.push('theirs ends');
+    holder.kill('SIGKILL');
+    holder.stdin.destroy();
+    await mine;
+    expect(order).toEqual(['theirs ends', 'mine']);
+  });
+});
+
+describe('what is expected of a kernel', () => {
+  const kernel = (name: string, version = '1') => {
+    const parsed = parseName(name);
+    if (!parsed) throw new Error(name);
+    return { ...parsed, version };
+  };
+  const check = (more: Partial<Check>): Check => ({ name: 'a/b', title: '', since: '6.18', run: () => {}, ...more });
+
+  test('follows its series, its kind, its nodes and known bugs', () => {
+    const needsMemfd = check({ requires: [guestMemfd] });
+    expect(expectedStatus(needsMemfd, kernel('debian-6.17'), 1)).toBe('skip');
+    expect(expectedStatus(needsMemfd, kernel('debian-6.18'), 1)).toBe('pass');
+    const needsAttributes = check({ requires: [memoryAttributes] });
+    expect(expectedStatus(needsAttributes, kernel('debian-7.3'), 1)).toBe('skip');
+    expect(expectedStatus(needsAttributes, kernel('sw-protected-7.3'), 1)).toBe('pass');
+    const needsNodes = check({ requires: [numaNodes(2)], since: '6.19' });
+    expect(expectedStatus(needsNodes, kernel('debian-7.3'), 1)).toBe('skip');
+    expect(expectedStatus(needsNodes, kernel('debian-7.3'), 2)).toBe('pass');
+    expect(expectedStatus(needsNodes, kernel('debian-6.18'), 2)).toBe('skip');
+    const bug = check({ knownBugs: ['B4'] });
+    expect(expectedStatus(bug, kernel('debian-6.18', '6.18.15-1'), 1)).toBe('xfail');
+    expect(expectedStatus(bug, kernel('debian-7.3', '7.3.4-1'), 1)).toBe('pass');
+  });
+
+  test('makes a surprise of every difference, in either direction', () => {
+    const result = (name: string, status: CheckResult['status']): CheckResult => ({
+      name,
+      title: '',
+      since: '',
+      status,
+      durationMs: 0,
+      ...(status === 'skip' ? { reason: 'why' } : {}),
+    });
+    const checks = [check({ name: 'a/pass' }), check({ name: 'a/skip', since: '7.4' })];
+    const found = surprises(checks, kernel('debian-7.3'), 1, [
+      result('a/pass', 'skip'),
+      result('a/skip', 'pass'),
+      result('kernel/outside-checks', 'error'),
+    ]);
+    expect(found).toEqual([
+      { kernel: 'debian-7.3', check: 'a/pass', expected: 'pass', got: 'skip', reason: 'why' },
+      { kernel: 'debian-7.3', check: 'a/skip', expected: 'skip', got: 'pass', reason: undefined },
+      { kernel: 'debian-7.3', check: 'kernel/outside-checks', expected: 'pass', got: 'error', reason: undefined },
+    ]);
+    expect(surprises(checks, kernel('debian-7.3'), 1, [result('a/pass', 'pass'), result('a/skip', 'skip')])).toEqual(
+      [],
+    );
+  });
+});
