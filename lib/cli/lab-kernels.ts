@@ -3,7 +3,7 @@ import type { ArchiveOptions } from '../lab/archive.ts';
 import { cacheDirectory } from '../lab/cache.ts';
 import { LabError } from '../lab/error.ts';
 import {
-  archiveSeries,
+  archiveKernels,
   buildKernel,
   cachedKernel,
   cachedKernels,
@@ -75,7 +75,7 @@ function list(options: ArchiveOptions, io: Io): void {
   if (cached.length === 0) io.stdout.write('  nothing\n');
   let known: string[];
   try {
-    known = archiveSeries(options).map(
+    known = archiveKernels(options).map(
       ({ series, architecture }) => `debian-${series}${architecture === 'aarch64' ? '-arm64' : ''}`,
     );
   } catch (error) {

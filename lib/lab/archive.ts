@@ -1,9 +1,10 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { makeCacheDirectory } from './cache.ts';
 import { LabError } from './error.ts';
+import { spawnBound } from './process.ts';
 
 /** Debian's suites that the lab takes kernels from: stable has the long-term kernel, backports the ones after it. */
 const suites = ['trixie', 'trixie-backports'];
@@ -66,6 +67,9 @@ export class Archive {
       `Dir::State=${directory}`,
       `Dir::State::status=${directory}/status`,
       `Dir::Cache=${directory}/cache`,
+      // Container images switch these off, and apt then reads 20 MB of indexes at every call.
+      'Dir::Cache::pkgcache=pkgcache.bin',
+      'Dir::Cache::srcpkgcache=srcpkgcache.bin',
       `Dir::Etc::sourcelist=${directory}/sources.list`,
       'Dir::Etc::sourceparts=/dev/null',
       'Dir::Etc::preferences=/dev/null',
@@ -149,12 +153,12 @@ export class Archive {
     }, 5000);
     try {
       await new Promise<void>((resolve, reject) => {
-        const child = spawn('apt-get', [...this.#settings, '-q', 'download', ...packages], {
+        const child = spawnBound('apt-get', [...this.#settings, '-q', 'download', ...packages], {
           cwd: directory,
           stdio: ['ignore', 'ignore', 'pipe'],
         });
         let said = '';
-        child.stderr.setEncoding('utf8').on('data', (text: string) => {
+        child.stderr?.setEncoding('utf8').on('data', (text: string) => {
           said += text;
         });
         child.on('error', reject);

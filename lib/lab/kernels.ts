@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import {
   copyFileSync,
   existsSync,
@@ -18,6 +18,7 @@ import { cacheDirectory, locked, makeCacheDirectory } from './cache.ts';
 import { LabError } from './error.ts';
 import type { Architecture } from './image.ts';
 import { unpackKernel } from './package.ts';
+import { spawnBound } from './process.ts';
 
 /** A kernel that goes by a name: one of Debian's, or one that is built here. */
 export interface NamedKernel {
@@ -102,49 +103,70 @@ export function cachedKernels(): CachedKernel[] {
     );
 }
 
-/** The newest packages of one series: [image], or [binary, modules] as newer ones are split. */
-function packagesOf(archive: Archive, { series, architecture }: NamedKernel): string[] {
-  const flavour = architecture === 'aarch64' ? 'cloud-arm64' : 'cloud-amd64';
-  const pattern = new RegExp(
-    `^linux-(image|binary|modules)-(${series.replace('.', '\\.')}\\.\\d+\\+deb\\d+(?:\\.\\d+)*-${flavour})$`,
-  );
-  const found = new Map<string, Set<string>>();
-  for (const name of archive.names('linux-')) {
-    const [, kind = '', version = ''] = pattern.exec(name) ?? [];
-    if (version) found.set(version, (found.get(version) ?? new Set()).add(kind));
+/** One version of a kernel in the archive, with the kinds of packages that it has. */
+interface ArchiveKernel {
+  readonly series: string;
+  readonly architecture: Architecture;
+  /** As in the names of packages: '7.3.4+deb13-cloud-amd64'. */
+  readonly release: string;
+  readonly kinds: ReadonlySet<string>;
+}
+
+/** The newest version of each series, of the flavour for clouds: it is the smallest. */
+export function newestKernels(packageNames: readonly string[]): ArchiveKernel[] {
+  const versions = new Map<string, ArchiveKernel & { kinds: Set<string> }>();
+  for (const name of packageNames) {
+    const [, kind, release, series, debian] =
+      /^linux-(image|binary|modules)-((\d+\.\d+)\.\d+\+deb\d+(?:\.\d+)*-cloud-(amd64|arm64))$/.exec(name) ?? [];
+    if (!kind || !release || !series) continue;
+    const architecture = debian === 'arm64' ? 'aarch64' : 'x86_64';
+    const version = versions.get(release) ?? { series, architecture, release, kinds: new Set() };
+    version.kinds.add(kind);
+    versions.set(release, version);
   }
-  const versions = [...found.keys()].sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
-  const newest = versions.at(-1);
-  if (newest === undefined)
+  const newest = new Map<string, ArchiveKernel>();
+  for (const version of versions.values()) {
+    const key = `${version.series} ${version.architecture}`;
+    const other = newest.get(key)?.release ?? '';
+    if (version.release.localeCompare(other, 'en', { numeric: true }) > 0) newest.set(key, version);
+  }
+  return [...newest.values()].sort(
+    (a, b) => b.architecture.localeCompare(a.architecture) || compareReleases(a.series, b.series),
+  );
+}
+
+/** The packages that a kernel is made of; undefined where the archive lacks one. */
+export function packagesOf({ release, architecture, kinds }: ArchiveKernel): string[] | undefined {
+  const of = (kind: string) => `linux-${kind}-${release}:${architecture === 'aarch64' ? 'arm64' : 'amd64'}`;
+  if (kinds.has('modules')) return [of('binary'), of('modules')];
+  // Before 6.19 one package has everything; where there is a linux-binary, linux-image is empty.
+  if (!kinds.has('binary')) return [of('image')];
+  // On arm64 KVM is built in, on x86-64 it is a module, and Debian has removed those of some series.
+  return architecture === 'aarch64' ? [of('binary')] : undefined;
+}
+
+/** What to download for a kernel. */
+function findPackages(archive: Archive, { series, architecture }: NamedKernel): string[] {
+  const found = newestKernels(archive.names('linux-')).find(
+    (kernel) => kernel.series === series && kernel.architecture === architecture,
+  );
+  if (!found)
     throw new LabError(
       `the archive has no kernel ${series} for ${architecture}`,
       'gmem lab kernels list shows what there is',
     );
-  const debian = architecture === 'aarch64' ? 'arm64' : 'amd64';
-  const of = (kind: string) => `linux-${kind}-${newest}:${debian}`;
-  const kinds = found.get(newest) ?? new Set();
-  if (kinds.has('modules')) return [of('binary'), of('modules')];
-  // Before 6.19 one package has everything; where there is a linux-binary, linux-image is empty.
-  if (!kinds.has('binary')) return [of('image')];
-  // arm64 has KVM built in.
-  if (architecture === 'aarch64') return [of('binary')];
-  throw new LabError(
-    `the archive has the image of ${newest} but not its modules, and KVM is one of them`,
-    'Debian has removed them; take another series',
-  );
+  const packages = packagesOf(found);
+  if (!packages)
+    throw new LabError(
+      `the archive has the image of ${found.release} but not its modules, and KVM is one of them`,
+      'Take another series',
+    );
+  return packages;
 }
 
-/** Series that the archive has, by architecture. */
-export function archiveSeries(options: ArchiveOptions): { series: string; architecture: Architecture }[] {
-  const found = new Map<string, { series: string; architecture: Architecture }>();
-  for (const name of new Archive(options).names('linux-')) {
-    const [, series, flavour] =
-      /^linux-(?:image|binary)-(\d+\.\d+)\.\d+\+deb\d+(?:\.\d+)*-cloud-(amd64|arm64)$/.exec(name) ?? [];
-    if (series) found.set(`${series} ${flavour}`, { series, architecture: flavour === 'arm64' ? 'aarch64' : 'x86_64' });
-  }
-  return [...found.values()].sort(
-    (a, b) => b.architecture.localeCompare(a.architecture) || compareReleases(a.series, b.series),
-  );
+/** Kernels that can be fetched. */
+export function archiveKernels(options: ArchiveOptions): { series: string; architecture: Architecture }[] {
+  return newestKernels(new Archive(options).names('linux-')).filter((kernel) => packagesOf(kernel) !== undefined);
 }
 
 /** Moves a finished folder into its place: there is a whole kernel there, or none. */
@@ -172,7 +194,7 @@ export async function fetchKernel(kernel: NamedKernel, options: ArchiveOptions):
     const partial = join(makeCacheDirectory('kernels', 'partial'), kernel.name);
     const packages = await locked('apt', waiting, async () => {
       const archive = new Archive(options);
-      const names = packagesOf(archive, kernel);
+      const names = findPackages(archive, kernel);
       return {
         version: archive.version(names[0] as string),
         files: await archive.download(names, join(partial, 'packages')),
@@ -242,22 +264,19 @@ async function make(
   const started = performance.now();
   let objects = 0;
   let output = '';
-  const child = spawn('make', args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawnBound('make', args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
   const take = (text: string) => {
     output += text;
     objects += text.match(/^ {2}(CC|AS) /gm)?.length ?? 0;
   };
-  child.stdout.setEncoding('utf8').on('data', take);
-  child.stderr.setEncoding('utf8').on('data', take);
+  child.stdout?.setEncoding('utf8').on('data', take);
+  child.stderr?.setEncoding('utf8').on('data', take);
   const timer = setInterval(() => {
     const seconds = (performance.now() - started) / 1000;
     const done = Math.min(0.99, objects / expected);
     const left = done > 0.02 ? `, about ${Math.ceil((seconds * (1 - done)) / done / 10) * 10} s left` : '';
     progress(`  ${objects} files compiled, about ${Math.floor(done * 100)} %${left}`);
   }, 10_000);
-  // Ctrl-C must end the compiler too; what is compiled stays for the next time.
-  const stop = () => child.kill('SIGTERM');
-  process.on('exit', stop);
   try {
     const code = await new Promise<number | null>((resolve, reject) => {
       child.on('error', reject);
@@ -274,7 +293,6 @@ async function make(
     }
   } finally {
     clearInterval(timer);
-    process.off('exit', stop);
   }
 }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { cacheDirectory, locked } from '../../lib/lab/cache.ts';
 import { expectedStatus, surprises } from '../../lib/lab/expectations.ts';
-import { cachedKernels, parseName } from '../../lib/lab/kernels.ts';
+import { cachedKernels, newestKernels, packagesOf, parseName } from '../../lib/lab/kernels.ts';
 import type { Check, CheckResult } from '../../lib/smoke/model.ts';
 import { guestMemfd, memoryAttributes, numaNodes } from '../../lib/smoke/requirements.ts';
 
@@ -32,6 +32,29 @@ describe('parseName', () => {
       expect(parseName(name)).toBeUndefined();
     },
   );
+});
+
+test('the newest kernel of each series is found among packages, with what it is made of', () => {
+  const cloud = (kind: string, version: string, debian = 'amd64') => `linux-${kind}-${version}+deb13-cloud-${debian}`;
+  const kernels = newestKernels([
+    cloud('image', '6.18.9'),
+    cloud('image', '6.18.15'),
+    cloud('image', '6.19.14'),
+    cloud('binary', '6.19.14'), // its modules are gone
+    ...['image', 'binary', 'modules'].flatMap((kind) => [cloud(kind, '7.3.4'), cloud(kind, '7.3.4', 'arm64')]),
+    cloud('image', '7.1.13', 'arm64'),
+    cloud('binary', '7.1.13', 'arm64'),
+    'linux-image-7.3.4+deb13-rt-amd64',
+    'linux-image-cloud-amd64',
+    'linux-doc-7.3',
+  ]);
+  expect(kernels.map((kernel) => [kernel.series, kernel.architecture, packagesOf(kernel)])).toEqual([
+    ['6.18', 'x86_64', ['linux-image-6.18.15+deb13-cloud-amd64:amd64']],
+    ['6.19', 'x86_64', undefined],
+    ['7.3', 'x86_64', ['linux-binary-7.3.4+deb13-cloud-amd64:amd64', 'linux-modules-7.3.4+deb13-cloud-amd64:amd64']],
+    ['7.1', 'aarch64', ['linux-binary-7.1.13+deb13-cloud-arm64:arm64']],
+    ['7.3', 'aarch64', ['linux-binary-7.3.4+deb13-cloud-arm64:arm64', 'linux-modules-7.3.4+deb13-cloud-arm64:arm64']],
+  ]);
 });
 
 describe('the cache', () => {
