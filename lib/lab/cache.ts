@@ -31,20 +31,25 @@ export function makeCacheDirectory(...below: string[]): string {
  */
 export async function locked<T>(name: string, waiting: () => void, action: () => Promise<T>): Promise<T> {
   const file = join(makeCacheDirectory('locks'), name);
-  const child = spawn('flock', [file, '-c', 'echo locked; exec cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
-  const timer = setTimeout(waiting, 500);
+  const hold = 'flock -n 9 || { echo waiting; flock 9; } || exit; echo locked; exec cat';
+  const child = spawn('sh', ['-c', `exec 9>"$0"; ${hold}`, file], { stdio: ['pipe', 'pipe', 'pipe'] });
   try {
     await new Promise<void>((resolve, reject) => {
-      child.once('error', (error) =>
-        reject(new LabError(`flock cannot be started: ${error.message}`, 'Install util-linux')),
+      let complaint = '';
+      child.stderr.setEncoding('utf8').on('data', (text: string) => {
+        complaint += text;
+      });
+      child.once('error', reject);
+      child.once('close', () =>
+        reject(new LabError(`${file} cannot be locked: ${complaint.trim()}`, 'flock belongs to util-linux')),
       );
-      child.once('exit', (code) => reject(new LabError(`flock ended with ${code} at ${file}`)));
-      child.stdout.once('data', () => resolve());
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        if (text.includes('waiting')) waiting();
+        if (text.includes('locked')) resolve();
+      });
     });
-    clearTimeout(timer);
     return await action();
   } finally {
-    clearTimeout(timer);
     child.stdin.end();
   }
 }
