@@ -1,5 +1,5 @@
-import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, expect, test, vi } from 'vitest';
@@ -52,6 +52,21 @@ describeLab('gmem lab run', ['sw-protected-7.3'], ([kernel]) => {
       summary: { fail: 0, error: 0, skip: 0 },
     });
     expect(result.checks.length).toBeGreaterThanOrEqual(11);
+  });
+
+  test('takes a Debian package with a kernel inside', async () => {
+    const tree = join(folder, 'package');
+    mkdirSync(join(tree, 'boot'), { recursive: true });
+    mkdirSync(join(tree, 'DEBIAN'));
+    copyFileSync(image, join(tree, 'boot/vmlinuz-7.3-test'));
+    const fields = { Package: 'linux-image-test', Version: '1', Architecture: 'amd64', Maintainer: 'nobody' };
+    const control = Object.entries({ ...fields, Description: 'a kernel' }).map(([key, value]) => `${key}: ${value}\n`);
+    writeFileSync(join(tree, 'DEBIAN/control'), control.join(''));
+    const file = join(folder, 'linux-image-test.deb');
+    execFileSync('dpkg-deb', ['--build', '--root-owner-group', tree, file], { stdio: 'ignore' });
+    const { code, stdout, stderr } = await gmemLab('run', '--kernel', file, '--', 'file/stat', '--reporter', 'json');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(JSON.parse(stdout)).toMatchObject({ lab: { image: file }, summary: { pass: 1 } });
   });
 
   test('gives the machine what it is told to', async () => {
