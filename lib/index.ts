@@ -1,15 +1,39 @@
+import './conversion/vm-memory.ts';
+
+export { ConversionError, type ConversionErrorCode, type GuestRange, type MemoryState } from './conversion/errors.ts';
+export type { MemoryMap, MemoryMapOptions, MemorySegment } from './conversion/map.ts';
+export {
+  type ConversionWish,
+  type ConvertOptions,
+  GuestMemory,
+  type MemoryEvent,
+  type MemoryListener,
+  memoryOf,
+} from './conversion/memory.ts';
+export { jsonMap, svgMap, textMap } from './conversion/render.ts';
+export type { ConversionRequest } from './conversion/requests.ts';
+export {
+  type ConversionOutcome,
+  type ConversionPolicy,
+  GuestErrno,
+  type ServeOptions,
+  type Verdict,
+} from './conversion/serve.ts';
 export { type AgentRun, GuestAgent, type GuestAgentOptions, GuestExitError } from './guest/agent.ts';
 export { checksum, type GuestCommand, type Width } from './guest/commands.ts';
 export type { U64 } from './kvm/arguments.ts';
 export { type Capabilities, capabilities } from './kvm/capabilities.ts';
 export * from './kvm/constants.ts';
+export { type ConversionAnswer, type ConversionModel, conversionModel } from './kvm/conversion-model.ts';
 export { errnoName, KvmError, MemoryAccessError } from './kvm/errors.ts';
 export type * from './kvm/exits.ts';
 export { GuestMemfd, type GuestMemfdStat } from './kvm/guest-memfd.ts';
 export { Kvm } from './kvm/kvm.ts';
 export { type MapOptions, Mapping, mapAnonymous, type PolicyAt } from './kvm/mapping.ts';
 export { pageSize } from './kvm/native.ts';
+export type { PagePin } from './kvm/page-pin.ts';
 export { guestProgram } from './kvm/program.ts';
+export type { Range } from './kvm/range-map.ts';
 export type {
   DescriptorTable,
   GeneralRegisters,

@@ -5,6 +5,7 @@ import { LabError } from '../lab/error.ts';
 import {
   archiveKernels,
   buildKernel,
+  builtKernels,
   cachedKernel,
   cachedKernels,
   parseName,
@@ -15,18 +16,20 @@ import { ExitCode, type Io, parsing, UsageError } from './io.ts';
 
 const help = `Usage: gmem lab kernels list
        gmem lab kernels fetch NAME…
-       gmem lab kernels build sw-protected [--debug]
+       gmem lab kernels build sw-protected|in-place [--debug]
        gmem lab kernels path NAME [--modules]
 
 Kernels for the lab, kept in a cache. Names:
   debian-6.18         Debian's newest 6.18 for x86-64 (its flavour for clouds); debian-7.3-arm64 for arm64
   sw-protected-7.3    built here from Debian's source: software-protected VMs, for conversions between shared and private
-  sw-protected-7.3-debug    the same with KASAN, lockdep, DEBUG_VM, GUP_TEST and MEMORY_FAILURE
+  in-place-7.3        the same with in-place conversion, which no released kernel has: a patch of this project's
+                      (scripts/lab/patches) stands in for the pending interface
+  sw-protected-7.3-debug, in-place-7.3-debug    with KASAN, lockdep, DEBUG_VM, GUP_TEST and MEMORY_FAILURE
 
 Commands:
   list     what is in the cache, and what could be fetched
   fetch    fetch kernels that are not in the cache (built ones are built)
-  build    build the software-protected kernel (5 to 15 minutes on two cores; goes on where it was interrupted)
+  build    build one of those that Debian does not have (5 to 15 minutes on two cores; goes on where it was interrupted)
   path     print where the kernel's image is, fetching or building it first when it is not there
 
 Options:
@@ -85,9 +88,9 @@ function list(options: ArchiveOptions, io: Io): void {
   }
   const rest = known.filter((name) => !cachedKernel(name));
   if (rest.length > 0) io.stdout.write(`To be fetched:\n${rest.map((name) => `  ${name}\n`).join('')}`);
-  const built = [`sw-protected-${sourceSeries}`, `sw-protected-${sourceSeries}-debug`].filter(
-    (name) => !cachedKernel(name),
-  );
+  const built = builtKernels
+    .flatMap((kind) => [`${kind}-${sourceSeries}`, `${kind}-${sourceSeries}-debug`])
+    .filter((name) => !cachedKernel(name));
   if (built.length > 0) io.stdout.write(`To be built:\n${built.map((name) => `  ${name}\n`).join('')}`);
 }
 
@@ -124,9 +127,9 @@ export async function labKernelsCommand(argv: readonly string[], io: Io): Promis
           throw new UsageError('gmem lab kernels fetch takes names; gmem lab kernels list shows them');
         for (const name of named(names)) io.stdout.write(`${(await provide(name, options)).image}\n`);
       } else if (command === 'build') {
-        if (names.length !== 1 || names[0] !== 'sw-protected')
-          throw new UsageError('gmem lab kernels build takes "sw-protected"');
-        const kernel = parseName(`sw-protected-${sourceSeries}${values.debug ? '-debug' : ''}`);
+        if (names.length !== 1 || !builtKernels.includes(names[0] as string))
+          throw new UsageError(`gmem lab kernels build takes one of ${builtKernels.join(', ')}`);
+        const kernel = parseName(`${names[0]}-${sourceSeries}${values.debug ? '-debug' : ''}`);
         if (kernel) io.stdout.write(`${(await buildKernel(kernel, options)).image}\n`);
       } else if (command === 'path') {
         if (names.length !== 1) throw new UsageError('gmem lab kernels path takes one name');

@@ -8,6 +8,7 @@ KVM guest memory for Node: what this kernel's guest_memfd really does.
 Commands:
   probe      what this machine's KVM offers, and why what is missing is missing
   smoke      run the smoke suite on this machine's KVM
+  map        draw the memory of a small VM: private, shared, touched
   lab        run it on any kernel, in a virtual machine that needs no KVM
 
   gmem COMMAND --help tells more.  gmem --version prints the version.
@@ -18,6 +19,7 @@ type Command = (argv: readonly string[], io: Io) => Promise<number>;
 // Loaded when asked for: each command pays only for what it needs.
 const commands: Record<string, () => Promise<Command>> = {
   lab: async () => (await import('./lab.ts')).labCommand,
+  map: async () => (await import('./map.ts')).mapCommand,
   probe: async () => (await import('./probe.ts')).probeCommand,
   smoke: async () => (await import('./smoke.ts')).smokeCommand,
 };

@@ -1,5 +1,6 @@
 import { typeError } from './arguments.ts';
 import { Capability, GuestMemfdFlag, HypercallNumber, MemoryAttribute, VmType } from './constants.ts';
+import { type ConversionAnswer, conversionModel } from './conversion-model.ts';
 import { Kvm } from './kvm.ts';
 import { Vm } from './vm.ts';
 
@@ -52,6 +53,8 @@ export interface Capabilities {
   readonly maxMemslots: number;
   /** KVM_CAP_MAX_VCPUS (3.2). */
   readonly maxVcpus: number;
+  /** How memory is converted between shared and private, found by trying. Only a VM can be asked; undefined for the device. */
+  readonly conversion: ConversionAnswer | undefined;
   /** Every answer by the capability's name, as the kernel gave it. */
   readonly raw: Readonly<Record<CapabilityName, number>>;
   /** The same with number and meaning, by number. */
@@ -112,6 +115,7 @@ const meaningOf = (name: CapabilityName, value: number) =>
 export function decodeCapabilities(
   raw: Readonly<Record<CapabilityName, number>>,
   device?: { apiVersion: number; vcpuMmapSize: number },
+  conversion?: ConversionAnswer,
 ): Capabilities {
   return {
     of: device ? 'device' : 'vm',
@@ -127,6 +131,7 @@ export function decodeCapabilities(
     exitHypercalls: raw.EXIT_HYPERCALL,
     maxMemslots: raw.NR_MEMSLOTS,
     maxVcpus: raw.MAX_VCPUS,
+    conversion,
     raw,
     answers: (Object.entries(Capability) as [CapabilityName, number][])
       .sort(([, a], [, b]) => a - b)
@@ -136,8 +141,8 @@ export function decodeCapabilities(
 
 /**
  * Asks a device or a VM for everything this package knows to ask, by KVM_CHECK_EXTENSION (on a VM since 2.6.38). What a
- * capability cannot tell (whether a NUMA policy is honoured, whether conversion happens in place) `gmem probe` finds by
- * doing it.
+ * capability cannot tell is found by doing: how a VM's memory is converted here, whether a NUMA policy is honoured by
+ * `gmem probe`.
  *
  * @throws {KvmError} where the ioctl is refused, as EIO for a VM of another process
  *
@@ -152,5 +157,6 @@ export function capabilities(asked: Kvm | Vm): Capabilities {
   return decodeCapabilities(
     raw,
     asked instanceof Kvm ? { apiVersion: asked.apiVersion(), vcpuMmapSize: asked.vcpuMmapSize() } : undefined,
+    asked instanceof Vm ? conversionModel(asked) : undefined,
   );
 }

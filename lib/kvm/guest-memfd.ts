@@ -3,6 +3,8 @@ import { FallocateMode, GuestMemfdFlag, MapFlag, MemoryAttribute } from './const
 import { checked, KvmError } from './errors.ts';
 import { type MapOptions, Mapping } from './mapping.ts';
 import { native } from './native.ts';
+import type { PagePin } from './page-pin.ts';
+import { type Range, RangeMap } from './range-map.ts';
 import { FdResource } from './resource.ts';
 import type { Vm } from './vm.ts';
 
@@ -37,6 +39,7 @@ export class GuestMemfd extends FdResource {
   /** The {@link GuestMemfdFlag}s it was made with. */
   readonly flags: U64;
   readonly #mappings = new Set<WeakRef<Mapping>>();
+  readonly #attributes: RangeMap<number>;
 
   /** @internal */
   constructor(handle: number, vm: Vm, size: U64, flags: U64) {
@@ -44,6 +47,7 @@ export class GuestMemfd extends FdResource {
     this.vm = vm;
     this.size = size;
     this.flags = flags;
+    this.#attributes = new RangeMap(BigInt(flags) & BigInt(GuestMemfdFlag.INIT_SHARED) ? 0 : MemoryAttribute.PRIVATE);
   }
 
   /** True when it was made with GuestMemfdFlag.MMAP. */
@@ -72,7 +76,7 @@ export class GuestMemfd extends FdResource {
       length: length === undefined ? (rest > 0n ? rest : 0n) : length,
       flags: (u32('flags', flags) | (flag('populate', populate) ? MapFlag.POPULATE : 0)) >>> 0,
     });
-    this.#openMappings(); // forgets those that are gone
+    this.openMappings(); // forgets those that are gone
     this.#mappings.add(new WeakRef(mapping));
     return mapping;
   }
@@ -139,7 +143,7 @@ export class GuestMemfd extends FdResource {
     };
     const { handle } = this;
     if ((BigInt(args.attributes) & BigInt(MemoryAttribute.PRIVATE)) !== 0n && this.supportsInPlaceConversion())
-      this.#detachViews(BigInt(args.offset), BigInt(args.size));
+      this.detachViews(args.offset, args.size);
     const errorOffset = new BigUint64Array(1);
     const result = native.guestMemfdSetMemoryAttributes(
       handle,
@@ -153,6 +157,22 @@ export class GuestMemfd extends FdResource {
       const where = errorOffset[0] ? { errorOffset: errorOffset[0] } : {};
       throw new KvmError(result, 'ioctl(KVM_SET_MEMORY_ATTRIBUTES2)', { ...args, ...where });
     }
+    this.attributesWereSet(args.offset, args.size, args.attributes);
+  }
+
+  /**
+   * The attributes of a range of the file as flags and {@link setMemoryAttributes} of this object left them, in stretches of
+   * equal {@link MemoryAttribute} bits. They count where attributes belong to guest_memfds, and where nothing can be
+   * converted; where they belong to VMs, {@link Vm.attributes} counts.
+   */
+  attributes(offset: U64, length: U64): Range<number>[] {
+    const start = Number(u64('offset', offset));
+    return [...this.#attributes.ranges(start, start + Number(u64('length', length)))];
+  }
+
+  /** @internal */
+  attributesWereSet(offset: U64, length: U64, attributes: U64): void {
+    this.#attributes.set(Number(offset), Number(offset) + Number(length), Number(attributes));
   }
 
   /** Whether this kernel has in-place conversion switched on, found by asking with a null argument. */
@@ -160,21 +180,31 @@ export class GuestMemfd extends FdResource {
     return errnoIsFault(native.guestMemfdProbeMemoryAttributes(this.handle));
   }
 
-  /** The mappings made through this object that are still open. */
-  #openMappings(): Mapping[] {
+  /** @internal The mappings made through this object that are still open. */
+  openMappings(): Mapping[] {
     const open: Mapping[] = [];
     for (const weak of this.#mappings) {
       const mapping = weak.deref();
       if (mapping && !mapping.closed) open.push(mapping);
-      else this.#mappings.delete(weak);
+      // A pin outlives its mapping.
+      else if (!mapping || mapping.openPins().length === 0) this.#mappings.delete(weak);
     }
     return open;
   }
 
-  #detachViews(offset: bigint, size: bigint): void {
-    for (const mapping of this.#openMappings()) {
-      const begin = offset - mapping.fileOffset;
-      const end = begin + size;
+  /** @internal The pins of pages of this file, also those made through mappings that are closed by now. */
+  openPins(): { pin: PagePin; offset: number }[] {
+    return [...this.#mappings].flatMap((weak) => {
+      const mapping = weak.deref();
+      return mapping ? mapping.openPins().map((pin) => ({ pin, offset: Number(mapping.fileOffset) + pin.offset })) : [];
+    });
+  }
+
+  /** Detaches the views of all mappings of this file that touch a range of it: see {@link Mapping.detachViews}. */
+  detachViews(offset: U64, size: U64): void {
+    for (const mapping of this.openMappings()) {
+      const begin = BigInt(offset) - mapping.fileOffset;
+      const end = begin + BigInt(size);
       const from = begin > 0n ? begin : 0n;
       const to = end < BigInt(mapping.length) ? end : BigInt(mapping.length);
       if (from < to) mapping.detachViews(Number(from), Number(to - from));

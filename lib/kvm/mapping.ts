@@ -1,7 +1,9 @@
 import { bytes, i32, options, range, rangeError, typeError, type U64, u32, u64 } from './arguments.ts';
 import { Advice, MapFlag, Protection } from './constants.ts';
 import { checked, errnoName, MemoryAccessError } from './errors.ts';
+import { ForkedChild } from './forked-child.ts';
 import { type Handle, native, pageSize } from './native.ts';
+import { PagePin } from './page-pin.ts';
 import { KernelResource } from './resource.ts';
 
 /** How to map; what each field means is said at {@link GuestMemfd.map}. */
@@ -68,15 +70,19 @@ export class Mapping extends KernelResource {
   readonly length: number;
   /** The offset in the file that it starts at. */
   readonly fileOffset: bigint;
+  /** The {@link MapFlag}s that it was made with. */
+  readonly flags: number;
   readonly #views = new Map<number, TrackedView>();
   #nextView = 1;
+  readonly #pins = new Set<WeakRef<PagePin>>();
   readonly #slots = new Map<string, SlotAt>();
 
-  private constructor(handle: Handle, length: number, fileOffset: bigint) {
+  private constructor(handle: Handle, length: number, fileOffset: bigint, flags: number) {
     super(handle);
     this.address = native.mappingAddress(handle);
     this.length = length;
     this.fileOffset = fileOffset;
+    this.flags = flags;
   }
 
   /** @internal Maps a file descriptor, -1 for anonymous memory. */
@@ -107,7 +113,7 @@ export class Mapping extends KernelResource {
       args,
     );
     const pages = (BigInt(args.length) + BigInt(pageSize) - 1n) / BigInt(pageSize);
-    return new Mapping(handle, Number(pages * BigInt(pageSize)), BigInt(args.offset));
+    return new Mapping(handle, Number(pages * BigInt(pageSize)), BigInt(args.offset), args.flags);
   }
 
   /**
@@ -319,6 +325,58 @@ export class Mapping extends KernelResource {
     for (let node = 0; node < 1024; node++)
       if (((words[1 + (node >> 6)] ?? 0n) >> BigInt(node & 63)) & 1n) nodes.push(node);
     return { mode: Number(words[0]), nodes };
+  }
+
+  /**
+   * Takes references to the pages of a range, as a device that does DMA would, until the pin is closed: by a registered
+   * buffer of io_uring (5.1), else by vmsplice. Pages that are not there are allocated.
+   *
+   * @throws {KvmError} EFAULT where a page cannot be accessed, ENOMEM over RLIMIT_MEMLOCK, EPERM or EINVAL for more pages than
+   *   a pipe may hold where io_uring is not to be had
+   *
+   * @example
+   * using pin = mapping.pin(0, pageSize);
+   */
+  pin(offset: U64 = 0, length?: U64): PagePin {
+    const { handle } = this;
+    const [at, count] = range(offset, length, this.length);
+    const pin = new PagePin(
+      checked(native.mappingPin(handle, at, count), 'io_uring_register', { offset: at, length: count }),
+      at,
+      count,
+    );
+    this.openPins(); // forgets those that are gone
+    this.#pins.add(new WeakRef(pin));
+    return pin;
+  }
+
+  /**
+   * Makes a child of this process by fork() that touches this mapping when it is told to: for seeing what other processes see
+   * of memory that this one converts or punches. Close it soon: until then it holds copies of every file descriptor, so that
+   * nothing of this process's goes away for the kernel.
+   *
+   * @throws {KvmError} EAGAIN or ENOMEM where no process can be made
+   */
+  forkChild(): ForkedChild {
+    return new ForkedChild(checked(native.mappingForkChild(this.handle), 'fork'), this.length);
+  }
+
+  /** @internal */
+  openPins(): PagePin[] {
+    const open: PagePin[] = [];
+    for (const weak of this.#pins) {
+      const pin = weak.deref();
+      if (pin && !pin.closed) open.push(pin);
+      else this.#pins.delete(weak);
+    }
+    return open;
+  }
+
+  /** @internal The views that have not been detached, as ranges of the mapping. */
+  openViews(): { offset: number; length: number }[] {
+    return [...this.#views.values()]
+      .filter(({ buffer }) => buffer.deref() !== undefined)
+      .map(({ offset, length }) => ({ offset, length }));
   }
 
   /**

@@ -66,9 +66,16 @@ export interface Native {
   mappingPolicy(mapping: Handle, offset: U64, modeAndNodes: BigUint64Array): number;
   mappingResidency(mapping: Handle, offset: U64, length: U64, pages: Uint8Array): number;
   mappingNodes(mapping: Handle, offset: U64, nodes: Int32Array): number;
+  mappingPin(mapping: Handle, offset: U64, length: U64): Handle;
+  pinKind(pin: Handle): number;
+  mappingForkChild(mapping: Handle): Handle;
+  childLoad(child: Handle, offset: U64): number;
+  childStore(child: Handle, offset: U64, value: number): number;
   mappingSeal(mapping: Handle, offset: U64, length: U64): number;
   mappingView(mapping: Handle, view: number, offset: U64, length: U64): ArrayBuffer;
   mappingDetachView(mapping: Handle, view: number, buffer: ArrayBuffer | undefined): boolean;
+
+  convert(steps: BigUint64Array, outcome: BigUint64Array): number;
 
   vcpuCreate(vm: Handle, id: number, exitBlock: Uint8Array): Handle;
   vcpuRun(vcpu: Handle, timeout: number): number;

@@ -4,6 +4,7 @@ import { checked } from './errors.ts';
 import { GuestMemfd } from './guest-memfd.ts';
 import { Mapping } from './mapping.ts';
 import { native } from './native.ts';
+import { type Range, RangeMap } from './range-map.ts';
 import { FdResource } from './resource.ts';
 import { Vcpu } from './vcpu.ts';
 
@@ -52,6 +53,7 @@ export class Vm extends FdResource {
   /** The path of the KVM device that it was made by. */
   readonly device: string;
   readonly #slots = new Map<number, MemorySlot>();
+  readonly #attributes = new RangeMap<number>(0);
 
   /** @internal */
   constructor(handle: number, type: U64, device: string) {
@@ -223,6 +225,21 @@ export class Vm extends FdResource {
       'ioctl(KVM_SET_MEMORY_ATTRIBUTES)',
       args,
     );
+    this.attributesWereSet(args.address, args.size, args.attributes);
+  }
+
+  /**
+   * The attributes of a range of guest physical memory as they were set through this object, in stretches of equal
+   * {@link MemoryAttribute} bits. Nobody can ask the kernel for them.
+   */
+  attributes(guestPhysAddr: U64, size: U64): Range<number>[] {
+    const start = Number(u64('guestPhysAddr', guestPhysAddr));
+    return [...this.#attributes.ranges(start, start + Number(u64('size', size)))];
+  }
+
+  /** @internal */
+  attributesWereSet(address: U64, size: U64, attributes: U64): void {
+    this.#attributes.set(Number(address), Number(address) + Number(size), Number(attributes));
   }
 
   /**

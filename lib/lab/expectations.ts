@@ -9,6 +9,8 @@ interface Availability {
   readonly architecture?: NamedKernel['architecture'];
   /** Only kernels with software-protected VMs. */
   readonly swProtected?: true;
+  /** Only kernels that convert in place, or only those that do not. */
+  readonly inPlace?: boolean;
   /** NUMA nodes of the machine. */
   readonly nodes?: number;
 }
@@ -21,18 +23,20 @@ const availability: Readonly<Record<string, Availability>> = {
   USER_MEMORY2: { since: '6.8' },
   PRE_FAULT_MEMORY: { since: '6.11', architecture: 'x86_64' },
   VM_TYPES: { since: '6.8', architecture: 'x86_64' },
-  'memory attributes': { since: '6.8', swProtected: true },
+  'memory attributes': { since: '6.8', swProtected: true, inPlace: false },
+  'in-place conversion': { inPlace: true },
   '2 NUMA nodes': { nodes: 2 },
 };
 
 /** How a check is expected to end on a kernel: by its first release, what it requires and the known bugs. */
 export function expectedStatus(check: Check, kernel: NamedKernel & { version: string }, numaNodes: number): Status {
   const available = (check.requires ?? []).every(({ name }) => {
-    const { since, architecture, swProtected, nodes } = availability[name] ?? {};
+    const { since, architecture, swProtected, inPlace, nodes } = availability[name] ?? {};
     return (
       (since === undefined || compareReleases(kernel.series, since) >= 0) &&
       (architecture === undefined || architecture === kernel.architecture) &&
       (!swProtected || kernel.swProtected) &&
+      (inPlace === undefined || inPlace === kernel.inPlace) &&
       (nodes === undefined || numaNodes >= nodes)
     );
   });

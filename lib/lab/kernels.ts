@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   copyFileSync,
   existsSync,
@@ -29,9 +30,28 @@ export interface NamedKernel {
   readonly architecture: Architecture;
   /** Whether it has software-protected VMs, which no kernel of Debian's has. */
   readonly swProtected: boolean;
+  /** Whether it converts memory in place, and so has no attributes of VMs. */
+  readonly inPlace: boolean;
   /** Whether it looks for its own mistakes: KASAN, lockdep, DEBUG_VM. */
   readonly debug: boolean;
+  /** What it is built from; undefined for a kernel of Debian's. */
+  readonly recipe?: Recipe;
 }
+
+/** What a kernel that is built here is made of besides Debian's source: files of scripts/lab, without their suffixes. */
+export interface Recipe {
+  /** Parts of its configuration. */
+  readonly config: readonly string[];
+  /** Changes to the source, applied in this order. */
+  readonly patches: readonly string[];
+}
+
+const recipes: Readonly<Record<string, Recipe>> = {
+  'sw-protected': { config: ['sw-protected'], patches: [] },
+  'in-place': { config: ['sw-protected', 'in-place'], patches: ['in-place-conversion'] },
+};
+/** Names of kernels that are built here, without series. */
+export const builtKernels: readonly string[] = Object.keys(recipes);
 
 /** A kernel in the cache. */
 export interface CachedKernel extends NamedKernel {
@@ -55,32 +75,46 @@ export function parseName(name: string): NamedKernel | undefined {
       series: debian[1] as string,
       architecture: debian[2] ? 'aarch64' : 'x86_64',
       swProtected: false,
+      inPlace: false,
       debug: false,
     };
-  const built = /^sw-protected-(\d+\.\d+)(-debug)?$/.exec(name);
-  if (built)
-    return {
-      name,
-      series: built[1] as string,
-      architecture: 'x86_64',
-      swProtected: true,
-      debug: built[2] !== undefined,
-    };
-  return undefined;
+  const [, kind = '', series = '', debug] = /^([a-z-]+)-(\d+\.\d+)(-debug)?$/.exec(name) ?? [];
+  const recipe = Object.hasOwn(recipes, kind) ? recipes[kind] : undefined;
+  if (!recipe) return undefined;
+  return {
+    name,
+    series,
+    architecture: 'x86_64',
+    swProtected: true,
+    inPlace: kind === 'in-place',
+    debug: debug !== undefined,
+    recipe: debug ? { ...recipe, config: [...recipe.config, 'debug'] } : recipe,
+  };
 }
 
 const directoryOf = (name: string) => cacheDirectory('kernels', name);
 
-/** The kernel of a name, when it is in the cache. */
+const labDirectory = fileURLToPath(new URL('../../scripts/lab/', import.meta.url));
+const configOf = ({ config }: Recipe) =>
+  config.map((part) => readFileSync(join(labDirectory, 'config', `${part}.config`), 'utf8')).join('\n');
+const patchesOf = ({ patches }: Recipe) => patches.map((name) => join(labDirectory, 'patches', `${name}.patch`));
+
+/** What distinguishes a built kernel from one of another configuration or with other patches. */
+function digestOf(recipe: Recipe): string {
+  const hash = createHash('sha256').update(configOf(recipe));
+  for (const patch of patchesOf(recipe)) hash.update('\0').update(readFileSync(patch));
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** The kernel of a name, when it is in the cache, and when it is built here, built from what lies in scripts/lab now. */
 export function cachedKernel(name: string): CachedKernel | undefined {
   const kernel = parseName(name);
   if (!kernel) return undefined;
   try {
-    const { version, image, modules } = JSON.parse(readFileSync(join(directoryOf(name), 'kernel.json'), 'utf8')) as {
-      version: string;
-      image: string;
-      modules?: string;
-    };
+    const { version, image, modules, recipe } = JSON.parse(
+      readFileSync(join(directoryOf(name), 'kernel.json'), 'utf8'),
+    ) as KernelFiles;
+    if (kernel.recipe && recipe !== digestOf(kernel.recipe)) return undefined;
     const at = (path: string) => join(directoryOf(name), path);
     return { ...kernel, version, image: at(image), modules: modules === undefined ? undefined : at(modules) };
   } catch {
@@ -169,8 +203,17 @@ export function archiveKernels(options: ArchiveOptions): { series: string; archi
   return newestKernels(new Archive(options).names('linux-')).filter((kernel) => packagesOf(kernel) !== undefined);
 }
 
+/** What lies in a kernel's folder of the cache, as its kernel.json tells. */
+interface KernelFiles {
+  readonly version: string;
+  readonly image: string;
+  readonly modules?: string;
+  /** The digest of what it was built from. */
+  readonly recipe?: string;
+}
+
 /** Moves a finished folder into its place: there is a whole kernel there, or none. */
-function settle(name: string, from: string, files: { version: string; image: string; modules?: string }): void {
+function settle(name: string, from: string, files: KernelFiles): void {
   writeFileSync(join(from, 'kernel.json'), `${JSON.stringify(files, null, 2)}\n`);
   const target = directoryOf(name);
   rmSync(target, { recursive: true, force: true });
@@ -215,7 +258,6 @@ export async function fetchKernel(kernel: NamedKernel, options: ArchiveOptions):
   });
 }
 
-const configDirectory = fileURLToPath(new URL('../../scripts/lab/config/', import.meta.url));
 /** What a kernel's build calls for, and the Debian package that has it. */
 const buildTools: readonly [program: string, debianPackage: string][] = [
   ['make', 'make'],
@@ -225,6 +267,7 @@ const buildTools: readonly [program: string, debianPackage: string][] = [
   ['bc', 'bc'],
   ['xz', 'xz-utils'],
   ['tar', 'tar'],
+  ['patch', 'patch'],
 ];
 
 function checkBuildTools(): void {
@@ -324,8 +367,28 @@ async function sourceTree(series: string, options: ArchiveOptions): Promise<{ tr
   });
 }
 
-/** Builds a kernel with software-protected VMs from Debian's source, unless it is in the cache. */
+/** The source with patches: links to the files of the plain one, which other builds use, save for those that change. */
+function patchedTree(tree: string, patches: readonly string[], target: string): string {
+  rmSync(target, { recursive: true, force: true });
+  execFileSync('cp', ['-al', tree, target]);
+  for (const patch of patches)
+    try {
+      // It writes a new file and renames it, so that the file behind the link stays as it is.
+      execFileSync('patch', ['-p1', '--force', '--silent', '--no-backup-if-mismatch', '--input', patch], {
+        cwd: target,
+        stdio: 'pipe',
+      });
+    } catch (error) {
+      const { stdout } = error as { stdout?: Buffer };
+      throw new LabError(`${patch} does not apply to this source:\n${stdout ?? (error as Error).message}`);
+    }
+  return target;
+}
+
+/** Builds a kernel from Debian's source by its recipe, unless it is in the cache. */
 export async function buildKernel(kernel: NamedKernel, options: ArchiveOptions): Promise<CachedKernel> {
+  const { recipe } = kernel;
+  if (!recipe) throw new LabError(`${kernel.name} is not built here but fetched`);
   const there = cachedKernel(kernel.name);
   if (there) return there;
   checkBuildTools();
@@ -333,10 +396,14 @@ export async function buildKernel(kernel: NamedKernel, options: ArchiveOptions):
   return locked(`kernel-${kernel.name}`, waiting, async () => {
     const made = cachedKernel(kernel.name);
     if (made) return made;
-    const { tree, version } = await sourceTree(kernel.series, options);
+    const source = await sourceTree(kernel.series, options);
+    const { version } = source;
     const output = makeCacheDirectory('build', kernel.name);
-    const parts = ['sw-protected', ...(kernel.debug ? ['debug'] : [])];
-    const fragment = parts.map((part) => readFileSync(join(configDirectory, `${part}.config`), 'utf8')).join('\n');
+    const ownTree = `${output}.source`;
+    const patches = patchesOf(recipe);
+    const tree = patches.length > 0 ? patchedTree(source.tree, patches, ownTree) : source.tree;
+    const fragment = configOf(recipe);
+    const digest = digestOf(recipe);
     writeFileSync(join(output, 'fragment.config'), fragment);
     const log = join(output, 'make.log');
     options.progress(`building ${kernel.name} from ${version}`);
@@ -363,8 +430,9 @@ export async function buildKernel(kernel: NamedKernel, options: ArchiveOptions):
     mkdirSync(partial, { recursive: true });
     copyFileSync(join(output, 'arch/x86/boot/bzImage'), join(partial, 'bzImage'));
     copyFileSync(join(output, '.config'), join(partial, 'config'));
-    settle(kernel.name, partial, { version, image: 'bzImage' });
+    settle(kernel.name, partial, { version, image: 'bzImage', recipe: digest });
     rmSync(output, { recursive: true, force: true });
+    rmSync(ownTree, { recursive: true, force: true });
     return need(kernel.name);
   });
 }
@@ -373,5 +441,5 @@ export async function buildKernel(kernel: NamedKernel, options: ArchiveOptions):
 export async function provide(name: string, options: ArchiveOptions): Promise<CachedKernel> {
   const kernel = parseName(name);
   if (!kernel) throw new LabError(`"${name}" is no name of a kernel`, 'gmem lab kernels list shows them');
-  return kernel.swProtected ? buildKernel(kernel, options) : fetchKernel(kernel, options);
+  return kernel.recipe ? buildKernel(kernel, options) : fetchKernel(kernel, options);
 }

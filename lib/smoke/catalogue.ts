@@ -3,6 +3,7 @@ import { conversionChecks } from './checks/conversion.ts';
 import { fileChecks } from './checks/file.ts';
 import { guestChecks } from './checks/guest.ts';
 import { hostMappingChecks } from './checks/host-mapping.ts';
+import { inPlaceChecks } from './checks/in-place.ts';
 import { memoryFaultChecks } from './checks/memory-fault.ts';
 import { memoryRegionChecks } from './checks/memory-region.ts';
 import { numaChecks } from './checks/numa.ts';
@@ -17,6 +18,7 @@ export const checks: readonly Check[] = [
   ...memoryRegionChecks,
   ...guestChecks,
   ...conversionChecks,
+  ...inPlaceChecks,
   ...memoryFaultChecks,
   ...preFaultChecks,
   ...vmTypeChecks,

@@ -80,6 +80,7 @@ struct Export {
 // One list for each file of this folder.
 std::span<const Export> kvm_exports();
 std::span<const Export> vm_exports();
+std::span<const Export> conversion_exports();
 std::span<const Export> guest_memfd_exports();
 std::span<const Export> mapping_exports();
 std::span<const Export> vcpu_exports();

@@ -15,6 +15,14 @@ Status close_object(GuestMemfd& guest_memfd) {
     guest_memfd.close();
     return 0;
 }
+Status close_object(ForkedChild& child) {
+    child.close();
+    return 0;
+}
+Status close_object(PagePin& pin) {
+    pin.close();
+    return 0;
+}
 Status close_object(MappingEntry& entry) { return entry.mapping->close(); }
 Status close_object(VcpuEntry& entry) {
     entry.vcpu->close();

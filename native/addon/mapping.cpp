@@ -112,6 +112,27 @@ Napi::Value seal(const Call& call) {
     return call.give(mapping.seal(call.u64(1), call.u64(2)));
 }
 
+/// (mapping, offset, length): a handle, whose kind pinKind tells.
+Napi::Value pin(const Call& call) {
+    const Mapping& mapping = call.mapping(0);
+    require_inside(call, mapping, call.u64(1), call.u64(2));
+    return call.give(PagePin::pin(mapping, call.u64(1), call.u64(2)));
+}
+
+Napi::Value pin_kind(const Call& call) { return call.give(static_cast<double>(call.object<PagePin>(0).kind())); }
+
+Napi::Value fork_child(const Call& call) { return call.give(ForkedChild::fork(call.mapping(0))); }
+
+/// (child, offset): the byte there, or -EFAULT. lib/kvm has checked that it lies inside.
+Napi::Value child_load(const Call& call) {
+    return call.give(static_cast<double>(call.object<ForkedChild>(0).load(call.u64(1))));
+}
+
+Napi::Value child_store(const Call& call) {
+    return call.give(
+        static_cast<double>(call.object<ForkedChild>(0).store(call.u64(1), static_cast<std::uint8_t>(call.u32(2)))));
+}
+
 /// (mapping, number of the view, offset, length): an ArrayBuffer over the memory itself.
 Napi::Value view(const Call& call) {
     MappingEntry& entry = call.object<MappingEntry>(0);
@@ -171,6 +192,11 @@ constexpr Export exports[] = {
     {"mappingResidency", residency},
     {"mappingNodes", nodes},
     {"mappingSeal", seal},
+    {"mappingPin", pin},
+    {"pinKind", pin_kind},
+    {"mappingForkChild", fork_child},
+    {"childLoad", child_load},
+    {"childStore", child_store},
     {"mappingView", view},
     {"mappingDetachView", detach_view},
 };

@@ -1,0 +1,90 @@
+import { i32, type U64, u64 } from './arguments.ts';
+import { FallocateMode, MemoryAttribute } from './constants.ts';
+import { type CallArguments, KvmError } from './errors.ts';
+import type { GuestMemfd } from './guest-memfd.ts';
+import type { Mapping } from './mapping.ts';
+import { native } from './native.ts';
+import type { Vm } from './vm.ts';
+
+/** One kernel call of a conversion. Offsets and sizes are bytes. */
+export type ConversionStep =
+  /** KVM_SET_MEMORY_ATTRIBUTES (6.8). */
+  | { readonly op: 'vmAttributes'; readonly vm: Vm; readonly offset: U64; readonly length: U64; readonly value: U64 }
+  /** KVM_SET_MEMORY_ATTRIBUTES2 on the guest_memfd (pending). */
+  | {
+      readonly op: 'fileAttributes';
+      readonly guestMemfd: GuestMemfd;
+      readonly offset: U64;
+      readonly length: U64;
+      readonly value: U64;
+    }
+  /** fallocate with PUNCH_HOLE. */
+  | { readonly op: 'punchHole'; readonly guestMemfd: GuestMemfd; readonly offset: U64; readonly length: U64 }
+  /** madvise; the range must lie in the mapping. */
+  | {
+      readonly op: 'advise';
+      readonly mapping: Mapping;
+      readonly offset: U64;
+      readonly length: U64;
+      /** One of {@link Advice}. */
+      readonly value: number;
+    };
+
+/** How far a list of steps came. */
+export interface StepsOutcome {
+  /** Steps that were done, from the beginning of the list. */
+  readonly done: number;
+  /** Why the next one was not. Its `arguments.errorOffset` names the page that stopped an in-place conversion. */
+  readonly error: KvmError | undefined;
+}
+
+/** As native/addon/conversion.cpp numbers them. */
+const kinds = { vmAttributes: 0, fileAttributes: 1, punchHole: 2, advise: 3 } as const;
+
+const callOf = (step: ConversionStep): [syscall: string, args: CallArguments] => {
+  const { offset, length } = step;
+  switch (step.op) {
+    case 'vmAttributes':
+      return ['ioctl(KVM_SET_MEMORY_ATTRIBUTES)', { address: offset, size: length, attributes: step.value }];
+    case 'fileAttributes':
+      return ['ioctl(KVM_SET_MEMORY_ATTRIBUTES2)', { offset, size: length, attributes: step.value }];
+    case 'punchHole':
+      return ['fallocate', { mode: FallocateMode.KEEP_SIZE | FallocateMode.PUNCH_HOLE, offset, length }];
+    case 'advise':
+      return ['madvise', { offset, length, advice: step.value }];
+  }
+};
+
+/**
+ * Does kernel calls one after the other until one fails, all in one call of the addon, and keeps the books of what they
+ * changed. On the way to private in place, views over the range are detached before the first step.
+ *
+ * @throws where a step names an object that is closed, before the first is done
+ */
+export function performSteps(steps: readonly ConversionStep[]): StepsOutcome {
+  const words = new BigUint64Array(steps.length * 5);
+  for (const [i, step] of steps.entries()) {
+    const handle =
+      step.op === 'vmAttributes' ? step.vm.handle : step.op === 'advise' ? step.mapping.handle : step.guestMemfd.handle;
+    const value =
+      step.op === 'punchHole' ? 0 : step.op === 'advise' ? i32('value', step.value) : u64('value', step.value);
+    const fields = [kinds[step.op], handle, u64('offset', step.offset), u64('length', step.length), value];
+    for (const [j, field] of fields.entries()) words[5 * i + j] = BigInt(field);
+  }
+  for (const step of steps)
+    if (step.op === 'fileAttributes' && (BigInt(step.value) & BigInt(MemoryAttribute.PRIVATE)) !== 0n)
+      step.guestMemfd.detachViews(step.offset, step.length);
+  const outcome = new BigUint64Array(2);
+  const status = native.convert(words, outcome);
+  const done = Number(outcome[0]);
+  for (const step of steps.slice(0, done)) {
+    if (step.op === 'vmAttributes') step.vm.attributesWereSet(step.offset, step.length, step.value);
+    else if (step.op === 'fileAttributes') step.guestMemfd.attributesWereSet(step.offset, step.length, step.value);
+  }
+  const failed = steps[done];
+  if (status >= 0 || !failed) return { done, error: undefined };
+  const [syscall, args] = callOf(failed);
+  // Only EAGAIN and ENOMEM write the offset; for other errors it is what it was, 0.
+  const errorOffset = failed.op === 'fileAttributes' && [-11, -12].includes(status) ? { errorOffset: outcome[1] } : {};
+  return { done, error: new KvmError(status, syscall, { ...args, ...errorOffset }) };
+}
