@@ -38,7 +38,6 @@ const silent = [
   'mappingAddress',
   'mappingView',
   'mappingDetachView',
-  'vcpuStop',
 ] as const;
 
 const original: Native = { ...native };

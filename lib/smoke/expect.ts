@@ -9,7 +9,9 @@ export type Expectation =
   /** An access should have faulted. */
   | { readonly kind: 'faults' }
   /** A comparison should have found nothing. */
-  | { readonly kind: 'equal' };
+  | { readonly kind: 'equal' }
+  /** The call in question is none that the library made. */
+  | { readonly kind: 'elsewhere' };
 
 /** The property that a check asserts does not hold. */
 export class CheckFailure extends Error {
@@ -55,6 +57,9 @@ export function refused(codes: string | readonly string[], what: string, call: (
   // Thousands of refusals are expected; most of what an error costs is its stack, which nobody would see.
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = 0;
+  const before = activeLog()?.count;
+  const expectation = (): Expectation =>
+    activeLog()?.count === before ? { kind: 'elsewhere' } : { kind: 'refused', codes: allowed };
   try {
     got = call();
   } catch (error) {
@@ -62,22 +67,15 @@ export function refused(codes: string | readonly string[], what: string, call: (
     // Node's own file calls throw errors of the same shape.
     if (!(error instanceof KvmError) && !(error instanceof Error && 'syscall' in error)) throw error;
     if (code !== undefined && allowed.includes(code)) return code;
-    throw new CheckFailure(what, `refused with ${allowed.join(' or ')}`, (error as Error).message, {
-      kind: 'refused',
-      codes: allowed,
-    });
+    Error.stackTraceLimit = stackTraceLimit;
+    throw new CheckFailure(what, `refused with ${allowed.join(' or ')}`, (error as Error).message, expectation());
   } finally {
     Error.stackTraceLimit = stackTraceLimit;
   }
   const moment = activeLog()?.now();
+  const wanted = expectation();
   if (typeof got === 'object' && got !== null && Symbol.dispose in got) (got as Disposable)[Symbol.dispose]();
-  throw new CheckFailure(
-    what,
-    `refused with ${allowed.join(' or ')}`,
-    'accepted',
-    { kind: 'refused', codes: allowed },
-    moment,
-  );
+  throw new CheckFailure(what, `refused with ${allowed.join(' or ')}`, 'accepted', wanted, moment);
 }
 
 /** An access must be stopped by the guard: without it, SIGBUS. */

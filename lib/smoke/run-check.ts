@@ -6,7 +6,7 @@ import { expectedBug } from './known-bugs.ts';
 import type { Check, CheckResult, Failure, Status } from './model.ts';
 import type { Ground } from './requirements.ts';
 import type { CallLog, CapturedCall, Moment } from './trace/log.ts';
-import { showCall } from './trace/show.ts';
+import { isShort, showCall } from './trace/show.ts';
 
 type Verdict = Pick<CheckResult, 'status' | 'reason' | 'remedy' | 'chain' | 'requirement' | 'cause' | 'failure'>;
 
@@ -44,10 +44,13 @@ function judge(error: unknown, configuration: string | undefined): Verdict {
   return { status: 'error', cause: 'exception', reason };
 }
 
-/** What was so when the check failed: where nobody noted it, what is so now. */
+/** What was so when the check failed. What the check had open may have been closed between then and now. */
 function momentOf(error: unknown, log: CallLog): Moment {
   if (error instanceof CheckFailure && error.moment) return error.moment;
-  return (error instanceof GuestExitError ? log.whenGuestLeft : undefined) ?? log.now();
+  if (error instanceof KvmError) return log.whenLast((call) => call.result === error.errno);
+  if (error instanceof MemoryAccessError) return log.whenLast(isShort);
+  if (error instanceof GuestExitError) return log.whenGuestLeft ?? log.whenLast((call) => call.name === 'vcpuRun');
+  return log.now();
 }
 
 /** Adds to a failure what led there. */

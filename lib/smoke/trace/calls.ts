@@ -121,6 +121,7 @@ export const callDescriptions: Readonly<Record<CallName, CallDescription>> = {
   vcpuRun: { call: 'ioctl(KVM_RUN)', fields: [vcpu, ['timeoutMs', 'plain']] },
   vcpuRunAsync: { call: 'ioctl(KVM_RUN) on a thread, begins', fields: [vcpu, ['timeoutMs', 'plain']] },
   vcpuRunDone: { call: 'ioctl(KVM_RUN) on a thread, has ended', fields: [vcpu] },
+  vcpuStop: { call: 'stop the vCPU', fields: [vcpu] },
   vcpuSetCpuid: { call: 'ioctl(KVM_SET_CPUID2)', fields: [vcpu, ['list', 'hidden']] },
   vcpuTransfer: { call: 'registers', fields: [vcpu, ['which', 'plain'], ['state', 'out']] },
   vcpuWriteRun: { call: 'write kvm_run', fields: [vcpu, offset, ['bytes', 'in']] },

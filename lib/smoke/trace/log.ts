@@ -1,4 +1,5 @@
-import type { CallName, CallObserver, NativeCall } from '../../kvm/trace.ts';
+import { readlinkSync } from 'node:fs';
+import { type CallName, type CallObserver, type NativeCall, unobserved } from '../../kvm/trace.ts';
 import { callDescriptions } from './calls.ts';
 import { guestState } from './guest-state.ts';
 
@@ -23,6 +24,10 @@ export interface CapturedCall {
   readonly subject?: unknown;
   /** Its number since the check began. */
   readonly index: number;
+  /** Of what it created, where the log keeps everything: the descriptor, or the address of a mapping. */
+  readonly created?: number | bigint | undefined;
+  /** The file behind a descriptor that it was given, where the log keeps everything. */
+  readonly file?: string | undefined;
 }
 
 /** A moment in a check. */
@@ -52,6 +57,24 @@ function capture(value: unknown, whole: boolean): unknown {
   return uniform === undefined
     ? ({ length, bytes: new Uint8Array(all) } satisfies CapturedBytes)
     : ({ length, uniform, bytes: new Uint8Array(0) } satisfies CapturedBytes);
+}
+
+/** Which descriptor or address a new object has. */
+function createdBy({ name, result }: NativeCall): number | bigint | undefined {
+  const { creates } = callDescriptions[name];
+  if (!creates || typeof result !== 'number' || result < 0) return undefined;
+  return creates === 'map' ? unobserved.mappingAddress(result) : unobserved.fd(result);
+}
+
+/** What a descriptor leads to that a memslot or a mapping was to be made of: it may be none of the library's. */
+function fileOf({ name, args }: NativeCall): string | undefined {
+  const fd = name === 'vmSetUserMemoryRegion' ? args[6] : name === 'map' ? args[0] : undefined;
+  if (typeof fd !== 'number' || fd < 0) return undefined;
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return undefined; // not open
+  }
 }
 
 /** The kernel calls of one check: the last ones, or all of them. */
@@ -95,6 +118,7 @@ export class CallLog implements CallObserver {
       exit: call.exit,
       subject: call.subject,
       index: this.#count,
+      ...(this.#whole && call.end > 0 ? { created: createdBy(call), file: fileOf(call) } : {}),
     };
   }
 
@@ -119,6 +143,12 @@ export class CallLog implements CallObserver {
   /** The moment at which the guest was last seen to leave its commands, where that was its last run. */
   get whenGuestLeft(): Moment | undefined {
     return this.#moment && this.#lastRun && this.#moment.calls > this.#lastRun.index ? this.#moment : undefined;
+  }
+
+  /** The moment after the last call that came back as told, where it is among those kept; else now. */
+  whenLast(isIt: (call: CapturedCall) => boolean): Moment {
+    const call = this.#calls.findLast(isIt);
+    return call ? { ...this.now(), calls: call.index + 1 } : this.now();
   }
 
   /** How many calls there have been since the check began. */

@@ -39,7 +39,7 @@ function showValue(value: unknown, [, show]: Field): string | number | undefined
 }
 
 /** 'load(gpa=0x100000000)' for each command. */
-function showCommands(commands: readonly GuestCommand[]): string {
+export function showCommands(commands: readonly GuestCommand[]): string {
   const all = commands.map(({ op, ...fields }) => {
     const list = Object.entries(fields).map(([name, value]) => {
       const text = Array.isArray(value) ? value.map((one) => hex(one as bigint)).join(',') : hex(value as bigint);
@@ -58,6 +58,12 @@ function accessOutcome({ name, args, result }: CapturedCall): string | undefined
   }
   const wanted = name === 'mappingFill' ? args[2] : (args[2] as CapturedBytes).length;
   return BigInt(result as number) === BigInt(wanted as number) ? undefined : `faults after ${result} bytes`;
+}
+
+/** True for an access that did not come to its end. */
+export function isShort(call: CapturedCall): boolean {
+  if (!callDescriptions[call.name].access || call.result === undefined) return false;
+  return call.name === 'mappingCompare' ? Number(call.result) < 0 : accessOutcome(call) !== undefined;
 }
 
 /** What came of a call besides its result. */
