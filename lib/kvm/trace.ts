@@ -38,6 +38,7 @@ const silent = [
   'mappingAddress',
   'mappingView',
   'mappingDetachView',
+  'pinKind',
 ] as const;
 
 const original: Native = { ...native };
