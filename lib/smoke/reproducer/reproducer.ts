@@ -60,6 +60,8 @@ function ending(emitted: Emitted, goal: Goal, failure: Failure, program: Program
   const looksAtResult = /\brc\b/.test(goal.misbehaves);
   if (expression !== undefined)
     lines.push(looksAtResult ? `rc = ${expression};` : `${program.use('must').toUpperCase()}(${expression});`);
+  if (looksAtResult && !emitted.access && !emitted.indifferent)
+    lines.push('printf("the call gives: %s\\n", rc < 0 ? strerror(-rc) : "success");');
   if (target !== undefined && looksAtResult) lines.push(`${target} = ${cast}rc;`);
   const expected = `${failure.message}: ${failure.expected ?? goal.expected}`;
   lines.push(
