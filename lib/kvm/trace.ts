@@ -38,6 +38,9 @@ const silent = [
   'mappingAddress',
   'mappingView',
   'mappingDetachView',
+  'pinKind',
+  // It is several calls in one, which are told of one by one.
+  'convert',
 ] as const;
 
 const original: Native = { ...native };
@@ -64,6 +67,28 @@ function start(name: CallName, args: readonly unknown[], begin = performance.now
   }
   observer?.begin?.(call);
   return call;
+}
+
+/** The single calls of `convert`, by their numbers: the function and its arguments of handle, offset, length and value. */
+const conversionSteps: readonly ((...words: [number, bigint, bigint, bigint]) => [CallName, readonly unknown[]])[] = [
+  (vm, address, size, attributes) => ['vmSetMemoryAttributes', [vm, address, size, attributes, 0]],
+  (file, offset, size, attributes) => ['guestMemfdSetMemoryAttributes', [file, offset, size, attributes, 0]],
+  (file, offset, length) => ['guestMemfdFallocate', [file, 3, offset, length]],
+  (mapping, offset, length, advice) => ['mappingAdvise', [mapping, offset, length, Number(advice)]],
+];
+
+function observedConversion(steps: BigUint64Array, outcome: BigUint64Array): number {
+  const begin = performance.now();
+  const status = original.convert(steps, outcome);
+  const done = Number(outcome[0]);
+  for (let i = 0; 5 * i < steps.length && i <= done; i++) {
+    const [kind = 0n, handle = 0n, ...rest] = steps.subarray(5 * i, 5 * i + 5);
+    const step = conversionSteps[Number(kind)];
+    if (!step || (i === done && status >= 0)) break;
+    const [name, args] = step(Number(handle), ...(rest as [bigint, bigint, bigint]));
+    finish(start(name, args, begin), i < done ? 0 : status);
+  }
+  return status;
 }
 
 type AnyFunction = (...args: unknown[]) => unknown;
@@ -101,6 +126,7 @@ export function observeCalls(by: CallObserver | undefined): void {
     const call = original[name] as AnyFunction;
     (native as unknown as Record<string, AnyFunction>)[name] = by ? observed(name as CallName, call) : call;
   }
+  native.convert = by ? observedConversion : original.convert;
 }
 
 /** @internal Says what the guest has been told to do in the run that follows. */

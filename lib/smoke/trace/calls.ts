@@ -25,7 +25,7 @@ export interface CallDescription {
   /** The arguments of the addon's function, in order. */
   readonly fields: readonly Field[];
   /** A result of zero or above is the handle of something new. */
-  readonly creates?: 'kvm' | 'vm' | 'gmem' | 'map' | 'vcpu';
+  readonly creates?: 'kvm' | 'vm' | 'gmem' | 'map' | 'vcpu' | 'pin' | 'child';
   /** An access by this process: the result counts bytes. */
   readonly access?: true;
 }
@@ -111,6 +111,10 @@ export const callDescriptions: Readonly<Record<CallName, CallDescription>> = {
   mappingPolicy: { call: 'get_mempolicy', fields: [mapping, offset, ['policy', 'out']] },
   mappingResidency: { call: 'mincore', fields: [mapping, offset, length, ['pages', 'out']] },
   mappingNodes: { call: 'move_pages', fields: [mapping, offset, ['nodes', 'out']] },
+  mappingPin: { call: 'io_uring_register', fields: [mapping, offset, length], creates: 'pin' },
+  mappingForkChild: { call: 'fork', fields: [mapping], creates: 'child' },
+  childLoad: { call: 'read memory in a child', fields: [['child', 'object'], offset] },
+  childStore: { call: 'write memory in a child', fields: [['child', 'object'], offset, ['value', 'hex']] },
   mappingSeal: { call: 'mmap over it', fields: [mapping, offset, length] },
 
   vcpuCreate: {

@@ -63,6 +63,7 @@ function capture(value: unknown, whole: boolean): unknown {
 function createdBy({ name, result }: NativeCall): number | bigint | undefined {
   const { creates } = callDescriptions[name];
   if (!creates || typeof result !== 'number' || result < 0) return undefined;
+  if (creates === 'pin' || creates === 'child') return undefined;
   return creates === 'map' ? unobserved.mappingAddress(result) : unobserved.fd(result);
 }
 
