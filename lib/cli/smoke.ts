@@ -7,8 +7,11 @@ import { checks as catalogue } from '../smoke/catalogue.ts';
 import type { SuiteResult } from '../smoke/model.ts';
 import type { Launch } from '../smoke/protocol.ts';
 import { NothingRanError, runChecks } from '../smoke/runner.ts';
-import { selectChecks } from '../smoke/select.ts';
+import { selectChecks, shard } from '../smoke/select.ts';
 import { ExitCode, type Io, parsing, UsageError } from './io.ts';
+import { catalogueJson, explanation, listing } from './smoke-catalogue.ts';
+import { openReproducers, openTrace } from './smoke-files.ts';
+import { parseInteger, parseRequired, parseSeconds, parseShard } from './smoke-options.ts';
 import { tool } from './tool.ts';
 
 const help = `Usage: gmem smoke [PATTERN…] [options]
@@ -17,9 +20,18 @@ Runs the smoke suite on this machine's KVM and tells what its guest_memfd really
 PATTERN is a part of a check's name, a glob over the whole name, or the id of one of the kernel's selftests (G5).
 
 Options:
-  --list                    list the checks and run none
+  --list [--json]           list the checks and run none
+  --explain NAME            tell what a check asserts and needs, and run none
   --reporter NAME[=FILE]    pretty or json, to standard output or FILE; may be given several times (default: pretty)
   --timeout S               seconds that one check may take (default: 10)
+  --require FEATURE,…       fail checks that would be skipped for want of one of these (--explain shows their names)
+  --strict                  count expected failures (xfail) as failures
+  --retries N               try a check that fails so many times more (default: 0); a pass then is noted
+  --shard I/N               run the I-th of N parts of the checks
+  --stress S                run the stress checks too, each for S seconds
+  --seed N                  what random checks are driven by (default: any; told in the result)
+  --trace FILE              write every kernel call of the checks to FILE, a line of JSON each
+  --reproducer DIR          write a C program to DIR for each check that fails
   --device PATH             the KVM device (default: /dev/kvm)
   -h, --help                this text
 
@@ -43,13 +55,6 @@ function parseReporter(text: string): Reporter {
   return { name, file };
 }
 
-function parseSeconds(text: string): number {
-  const seconds = Number(text);
-  if (!(seconds > 0 && seconds <= 86_400) || text.trim() === '')
-    throw new UsageError(`--timeout takes seconds above 0 and up to 86400, not "${text}"`);
-  return seconds;
-}
-
 /** Every reporter gets its turn, whatever becomes of the others. */
 function report(result: SuiteResult, reporters: readonly Reporter[], io: Io, command: string): boolean {
   let complete = true;
@@ -69,18 +74,10 @@ function report(result: SuiteResult, reporters: readonly Reporter[], io: Io, com
   return complete;
 }
 
-function exitCode({ summary, interrupted }: SuiteResult): number {
+function exitCode({ summary, interrupted }: SuiteResult, strict: boolean): number {
   if (interrupted) return ExitCode.interrupted;
-  if (summary.fail + summary.error > 0) return ExitCode.failed;
+  if (summary.fail + summary.error + (strict ? summary.xfail : 0) > 0) return ExitCode.failed;
   return summary.pass + summary.xfail > 0 ? ExitCode.ok : ExitCode.nothingRan;
-}
-
-function list(selected: readonly (typeof catalogue)[number][], io: Io): void {
-  const width = Math.max(...selected.map((check) => check.name.length));
-  for (const check of selected) {
-    const upstream = check.upstream?.join(' ') ?? '';
-    io.stdout.write(`${check.name.padEnd(width)}  ${upstream.padEnd(7)}  ${check.title}\n`);
-  }
 }
 
 /** Where the suite runs, when it is not this machine. */
@@ -105,6 +102,16 @@ export async function smokeCommand(argv: readonly string[], io: Io, place?: Smok
       allowPositionals: true,
       options: {
         list: { type: 'boolean' },
+        json: { type: 'boolean' },
+        explain: { type: 'string' },
+        require: { type: 'string', multiple: true },
+        strict: { type: 'boolean', default: false },
+        retries: { type: 'string', default: '0' },
+        shard: { type: 'string' },
+        stress: { type: 'string' },
+        seed: { type: 'string' },
+        trace: { type: 'string' },
+        reproducer: { type: 'string' },
         reporter: { type: 'string', multiple: true },
         timeout: { type: 'string', default: place?.timeout ?? '10' },
         device: { type: 'string', default: '/dev/kvm' },
@@ -117,16 +124,34 @@ export async function smokeCommand(argv: readonly string[], io: Io, place?: Smok
     return ExitCode.ok;
   }
   const reporters = (values.reporter ?? ['pretty']).map(parseReporter);
-  const timeoutSeconds = parseSeconds(values.timeout);
+  const timeoutSeconds = parseSeconds('timeout', values.timeout);
+  const stressSeconds = values.stress === undefined ? undefined : parseSeconds('stress', values.stress);
+  const seed = values.seed === undefined ? undefined : parseInteger('seed', values.seed, 2 ** 32 - 1);
+  const retries = parseInteger('retries', values.retries, 100);
+  const required = parseRequired(values.require ?? [], catalogue);
+  const [part, parts] = parseShard(values.shard ?? '1/1');
+  if (values.json && !values.list)
+    throw new UsageError('--json goes with --list; --reporter json gives results as JSON');
+  if (values.explain !== undefined) {
+    io.stdout.write(explanation(values.explain, catalogue));
+    return ExitCode.ok;
+  }
   const { selected, unmatched } = selectChecks(catalogue, positionals);
   if (unmatched.length > 0)
     throw new UsageError(
       `no check matches ${unmatched.map((pattern) => `"${pattern}"`).join(', ')}; see gmem smoke --list`,
     );
   if (values.list) {
-    list(selected, io);
+    io.stdout.write(values.json ? catalogueJson(selected) : listing(selected));
     return ExitCode.ok;
   }
+  const wanted = selected.filter((check) => !check.stress || stressSeconds !== undefined);
+  if (wanted.length === 0)
+    throw new UsageError('only stress checks match, which run when told for how long: --stress SECONDS');
+  const checks = shard(wanted, part, parts);
+  if (checks.length === 0) throw new UsageError(`--shard ${values.shard}: there are only ${wanted.length} checks`);
+  const trace = values.trace === undefined ? undefined : openTrace(values.trace);
+  const reproducers = values.reproducer === undefined ? undefined : openReproducers(values.reproducer, io, command);
 
   const interrupt = new AbortController();
   const onSignal = () => interrupt.abort();
@@ -135,18 +160,24 @@ export async function smokeCommand(argv: readonly string[], io: Io, place?: Smok
   const clear = () => live && io.stderr.write('\r\x1b[K');
   try {
     const found = await runChecks({
-      checks: selected,
+      checks,
       device: values.device,
       timeoutSeconds,
+      stressSeconds,
+      seed,
+      retries,
+      required,
       tool,
+      onCall: trace?.write,
+      onReproducer: reproducers?.write,
       signal: interrupt.signal,
       ...(place ? { launch: place.launch } : {}),
-      onStart: (name, index) => live && io.stderr.write(`\r\x1b[K[${index + 1}/${selected.length}] ${name}`),
+      onStart: (name, index) => live && io.stderr.write(`\r\x1b[K[${index + 1}/${checks.length}] ${name}`),
     });
     clear();
     const result = place ? place.describe(found) : found;
     const complete = report(result, reporters, io, command);
-    const code = place?.judge && !result.interrupted ? place.judge(result) : exitCode(result);
+    const code = place?.judge && !result.interrupted ? place.judge(result) : exitCode(result, values.strict);
     if (code === ExitCode.nothingRan)
       io.stderr.write(`${command}: every check was skipped: ${result.checks[0]?.reason ?? 'no reason is known'}\n`);
     return complete || code !== ExitCode.ok ? code : ExitCode.failed;
@@ -157,6 +188,7 @@ export async function smokeCommand(argv: readonly string[], io: Io, place?: Smok
     if (interrupt.signal.aborted) return ExitCode.interrupted;
     return place?.judge ? place.judge(error) : ExitCode.nothingRan;
   } finally {
+    trace?.close();
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   }
 }

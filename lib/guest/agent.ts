@@ -3,6 +3,7 @@ import { KvmError, stateError } from '../kvm/errors.ts';
 import type { VcpuExit } from '../kvm/exits.ts';
 import { type Mapping, mapAnonymous } from '../kvm/mapping.ts';
 import { guestProgram } from '../kvm/program.ts';
+import { describeNextRun, guestLeft } from '../kvm/trace.ts';
 import type { RunOptions, Vcpu } from '../kvm/vcpu.ts';
 import { Vm } from '../kvm/vm.ts';
 import { type GuestArchitecture, layout } from './architecture.ts';
@@ -139,6 +140,7 @@ export class GuestAgent implements Disposable {
     this.#memory.write(layout.mailbox, bytes);
     this.#commands = commands;
     this.#inList = true;
+    describeNextRun(commands);
   }
 
   /** After a run that threw: where KVM_RUN was never reached, for its arguments were wrong, no list was begun. */
@@ -204,6 +206,7 @@ export class GuestAgent implements Disposable {
   execute(commands: readonly GuestCommand[], options?: RunOptions): readonly bigint[] {
     const { exit, results } = this.run(commands, options);
     if (!exit) return results;
+    guestLeft(this.vcpu.handle);
     this.restart();
     throw new GuestExitError(exit, results.length, commands[results.length]);
   }

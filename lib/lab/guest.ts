@@ -1,10 +1,8 @@
-// What runs inside a lab machine: the worker of the suite, on the virtio-serial port that init opened as descriptor 3.
-import { readFileSync, writeFileSync, writeSync } from 'node:fs';
-import type { Assignment, WorkerMessage } from '../smoke/protocol.ts';
+// What runs inside a lab machine: the worker of the suite, on the virtio-serial port that init opened for its messages.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { type Assignment, tellByChannel, type WorkerMessage } from '../smoke/protocol.ts';
 import { work } from '../smoke/work.ts';
 import { mark } from './console.ts';
-
-const channel = 3;
 
 /** The kernel's log and the channel are two ways to the host; marks in the log say what belongs to which check. */
 function markLog(text: string): void {
@@ -17,8 +15,7 @@ function markLog(text: string): void {
 
 function tell(message: WorkerMessage): void {
   if (message.type === 'start') markLog(`${mark.start} ${message.name}`);
-  const bytes = Buffer.from(`${JSON.stringify(message)}\n`);
-  for (let at = 0; at < bytes.length; ) at += writeSync(channel, bytes, at);
+  tellByChannel(message);
   if (message.type === 'result') markLog(`${mark.end} ${message.result.name}`);
 }
 

@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LabFacts } from '../smoke/model.ts';
-import type { Assignment, RunningWorker, WorkerEnd, WorkerMessage } from '../smoke/protocol.ts';
+import { type Assignment, lines, type RunningWorker, type WorkerEnd, type WorkerMessage } from '../smoke/protocol.ts';
 import { complaintsIn, consoleLines, tail } from './console.ts';
 import { LabError } from './error.ts';
 import type { Image } from './image.ts';
@@ -136,16 +136,6 @@ function qemuArguments(options: MachineOptions, initramfs: string, socket: strin
     '-device',
     'virtserialport,chardev=channel,name=gmem',
   ];
-}
-
-/** Calls back with every whole line. */
-function lines(onLine: (line: string) => void): (chunk: string) => void {
-  let rest = '';
-  return (chunk) => {
-    const parts = (rest + chunk).split('\n');
-    rest = parts.pop() ?? '';
-    for (const part of parts) onLine(part);
-  };
 }
 
 /** A kernel booted in QEMU, with the worker of the suite in it. */

@@ -1,7 +1,10 @@
 import { Capability, GuestMemfdFlag } from '../kvm/constants.ts';
 import type { Kvm } from '../kvm/kvm.ts';
 import type { Vm } from '../kvm/vm.ts';
+import type { MemoryRange } from './model.ts';
+import { randomFrom } from './random.ts';
 import type { Ground } from './requirements.ts';
+import { activeLog } from './trace/log.ts';
 
 /** A VM type and guest_memfd flags that this kernel supports together. */
 export interface Configuration {
@@ -34,17 +37,60 @@ export class CheckSkip extends Error {
   }
 }
 
+/** What a run tells each check. */
+export interface CheckTerms {
+  /** What randomness is made of: the same seed gives the same steps. */
+  readonly seed: number;
+  /** When the check should come to its end, as performance.now() counts: a stress check works until then. */
+  readonly deadline: number;
+}
+
 /** What a check is given: VMs to use up, and a place for what must be closed afterwards. */
 export class CheckContext {
   readonly ground: Ground;
+  /** When the check should come to its end, as performance.now() counts: a stress check works until then. */
+  readonly deadline: number;
   /** Told with the result. */
   readonly notes: string[] = [];
-  /** What the check is trying at the moment, for a failure's report. */
-  configuration: string | undefined;
+  /**
+   * The memory under test, for a failure's report: set it where the check knows its ranges, and again when they change.
+   *
+   * @example
+   * check.memory = [{ gpa: '0x100000000', size: pageSize, state: 'private' }];
+   */
+  memory: readonly MemoryRange[] | undefined;
+  /** True once the check has asked for the seed: then the result tells it. */
+  isRandom = false;
+  readonly #seed: number;
+  #configuration: string | undefined;
   readonly #opened: Disposable[] = [];
 
-  constructor(ground: Ground) {
+  constructor(ground: Ground, { seed, deadline }: CheckTerms) {
     this.ground = ground;
+    this.deadline = deadline;
+    this.#seed = seed;
+  }
+
+  /** What randomness is made of, an integer from 0 to 2^32 - 1; told with the result. */
+  get seed(): number {
+    this.isRandom = true;
+    return this.#seed;
+  }
+
+  /** A generator of numbers from 0 to below 1, the same ones for the same seed and `stream`. */
+  random(stream = 0): () => number {
+    return randomFrom(this.seed + stream);
+  }
+
+  /** What the check is trying at the moment, for a failure's report. */
+  get configuration(): string | undefined {
+    return this.#configuration;
+  }
+
+  set configuration(text: string | undefined) {
+    this.#configuration = text;
+    const log = activeLog();
+    if (log) log.configured = log.count;
   }
 
   get kvm(): Kvm {

@@ -28,6 +28,13 @@ export interface Check {
   readonly requires?: readonly Requirement[];
   /** Ids in the list of known kernel bugs that make this check fail. */
   readonly knownBugs?: readonly string[];
+  /**
+   * Random work for as long as it is told to go on (`context.deadline`), driven by `context.seed`: runs only when asked for
+   * with --stress.
+   */
+  readonly stress?: true;
+  /** It may well take its process down, or leave it in a state that others should not meet: it gets one of its own. */
+  readonly isolated?: true;
   /** Throws what `expect` throws when the property does not hold; any KvmError counts as a failure too. */
   run(context: CheckContext): void | Promise<void>;
 }
@@ -38,10 +45,14 @@ export interface KernelCall {
   readonly call: string;
   /** By name; numbers above 2^53-1, addresses and masks as hexadecimal text. */
   readonly arguments: Readonly<Record<string, string | number>>;
-  /** What it returned, where it was not refused. */
+  /** What it returned, where it was not refused. An access to memory returns the bytes done. */
   readonly result?: number;
   /** The name of the errno it was refused with. */
   readonly errno?: string;
+  /** What came of it besides: the exit of a run, where an access faulted. */
+  readonly outcome?: string;
+  /** The call had not come back when its process ended. */
+  readonly unfinished?: true;
   /** When it began, in milliseconds since the check did. */
   readonly atMs: number;
   readonly durationMs: number;
@@ -88,6 +99,10 @@ export interface CheckResult {
   /** Why it was skipped, or has no verdict. */
   readonly reason?: string;
   readonly remedy?: string;
+  /** Of a skip: why that is so, each the cause of the one before, down to the first cause that was found. */
+  readonly chain?: readonly string[];
+  /** Of a skip: the name of the requirement that was not met, as --require takes it. */
+  readonly requirement?: string;
   /** Why there is no verdict, for status `error`. */
   readonly cause?: ErrorCause;
   /** What a random check was driven by: the same seed gives the same steps. */
@@ -147,6 +162,8 @@ export interface SuiteResult {
   readonly tool: { readonly name: string; readonly version: string };
   /** ISO 8601, UTC. */
   readonly startedAt: string;
+  /** What random checks were driven by. */
+  readonly seed?: number;
   readonly host: HostFacts;
   /** There when the run was one of the lab's. */
   readonly lab?: LabFacts;

@@ -15,6 +15,8 @@ export interface Ground {
 export interface Unmet {
   readonly reason: string;
   readonly remedy?: string;
+  /** Why that is so, each the cause of the one before, down to the first cause that was found. */
+  readonly chain?: readonly string[];
 }
 
 /** Something a check needs. */

@@ -1,12 +1,27 @@
 import { GuestExitError } from '../guest/agent.ts';
 import { KvmError, MemoryAccessError } from '../kvm/errors.ts';
-import { CheckContext, CheckSkip } from './context.ts';
+import { CheckContext, CheckSkip, type CheckTerms } from './context.ts';
 import { CheckFailure } from './expect.ts';
 import { expectedBug } from './known-bugs.ts';
 import type { Check, CheckResult, Failure, Status } from './model.ts';
 import type { Ground } from './requirements.ts';
+import type { CallLog, CapturedCall, Moment } from './trace/log.ts';
+import { showCall } from './trace/show.ts';
 
-type Verdict = Pick<CheckResult, 'status' | 'reason' | 'remedy' | 'cause' | 'failure'>;
+type Verdict = Pick<CheckResult, 'status' | 'reason' | 'remedy' | 'chain' | 'requirement' | 'cause' | 'failure'>;
+
+/** How a check ended, with what a reproducer is made of. */
+export interface Outcome {
+  readonly result: CheckResult;
+  /** What ended the check, where it did not pass. */
+  readonly error?: unknown;
+  /** What was so then. */
+  readonly moment?: Moment;
+  /** All calls of the check, where all were kept. */
+  readonly calls?: readonly CapturedCall[] | undefined;
+  /** How many of them came before the configuration that failed. */
+  readonly configured: number;
+}
 
 /** What an error that ended a check says about the kernel. */
 function judge(error: unknown, configuration: string | undefined): Verdict {
@@ -29,6 +44,26 @@ function judge(error: unknown, configuration: string | undefined): Verdict {
   return { status: 'error', cause: 'exception', reason };
 }
 
+/** What was so when the check failed: where nobody noted it, what is so now. */
+function momentOf(error: unknown, log: CallLog): Moment {
+  if (error instanceof CheckFailure && error.moment) return error.moment;
+  return (error instanceof GuestExitError ? log.whenGuestLeft : undefined) ?? log.now();
+}
+
+/** Adds to a failure what led there. */
+function diagnosed(verdict: Verdict, moment: Moment, context: CheckContext, log: CallLog): Verdict {
+  if (!verdict.failure) return verdict;
+  return {
+    ...verdict,
+    failure: {
+      ...verdict.failure,
+      calls: log.recent(moment).map((call) => showCall(call, log.began)),
+      ...(moment.guest ? { guest: moment.guest } : {}),
+      ...(context.memory ? { memory: context.memory } : {}),
+    },
+  };
+}
+
 function verdictOf(check: Check, ground: Ground, verdict: Verdict): Partial<CheckResult> & { status: Status } {
   const bug = expectedBug(check.knownBugs, ground.host.kernelRelease);
   if (!bug) return verdict;
@@ -38,30 +73,48 @@ function verdictOf(check: Check, ground: Ground, verdict: Verdict): Partial<Chec
   return verdict;
 }
 
+/** The first requirement that is not met. */
+function skipOf({ requires = [] }: Check, ground: Ground): Verdict | undefined {
+  for (const { name, unmet } of requires) {
+    const found = unmet(ground);
+    if (found) return { status: 'skip', ...found, requirement: name };
+  }
+  return undefined;
+}
+
 /** Runs one check, closes what it opened, and says how it ended. */
-export async function runCheck(check: Check, ground: Ground): Promise<CheckResult> {
+export async function runCheck(check: Check, ground: Ground, terms: CheckTerms, log: CallLog): Promise<Outcome> {
   const started = performance.now();
-  const context = new CheckContext(ground);
+  const context = new CheckContext(ground, terms);
   let verdict: Verdict = { status: 'pass' };
+  let caught: { error: unknown; moment: Moment } | undefined;
+  const settle = (error: unknown, configuration: string | undefined) => {
+    const moment = momentOf(error, log);
+    caught = { error, moment };
+    verdict = diagnosed(judge(error, configuration), moment, context, log);
+  };
   try {
-    const unmet = check.requires?.map((requirement) => requirement.unmet(ground)).find((found) => found !== undefined);
-    if (unmet) verdict = { status: 'skip', ...unmet };
+    const skip = skipOf(check, ground);
+    if (skip) verdict = skip;
     else await check.run(context);
   } catch (error) {
-    verdict = judge(error, context.configuration);
+    settle(error, context.configuration);
   }
+  const { configured } = log;
   try {
     context.close();
   } catch (error) {
-    if (verdict.status === 'pass') verdict = judge(error, 'closing what the check opened');
+    if (verdict.status === 'pass') settle(error, 'closing what the check opened');
   }
-  return {
+  const result: CheckResult = {
     name: check.name,
     title: check.title,
     ...verdictOf(check, ground, verdict),
     durationMs: Math.round((performance.now() - started) * 1000) / 1000,
+    ...(context.isRandom ? { seed: terms.seed } : {}),
     ...(check.upstream ? { upstream: check.upstream } : {}),
     since: check.since,
     ...(context.notes.length > 0 ? { notes: context.notes } : {}),
   };
+  return { result, ...caught, calls: log.all, configured };
 }

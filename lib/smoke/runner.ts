@@ -1,24 +1,35 @@
-import { fork } from 'node:child_process';
-import { extname } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { expectedBug } from './known-bugs.ts';
-import type { Check, CheckResult, ErrorCause, HostFacts, SuiteResult } from './model.ts';
+import type { Check, CheckResult, ErrorCause, HostFacts, KernelCall, SuiteResult } from './model.ts';
 import { summarise } from './model.ts';
-import type { Assignment, Complaint, Launch, RunningWorker, WorkerEnd } from './protocol.ts';
+import { launchProcess } from './process-worker.ts';
+import type { Assignment, Complaint, Launch, Reproducer, RunningWorker, WorkerEnd } from './protocol.ts';
+import { meets } from './requirement-name.ts';
 
 /** What the runner needs to know of a check that it does not run itself. */
-export type CheckEntry = Pick<Check, 'name' | 'title' | 'since' | 'upstream' | 'knownBugs'>;
+export type CheckEntry = Pick<Check, 'name' | 'title' | 'since' | 'upstream' | 'knownBugs' | 'stress' | 'isolated'>;
 
 export interface RunnerOptions {
   readonly checks: readonly CheckEntry[];
   readonly device: string;
-  /** Seconds that one check may take. */
+  /** Seconds that one check may take; a stress check gets `stressSeconds` more. */
   readonly timeoutSeconds: number;
   readonly tool: SuiteResult['tool'];
+  /** What random checks are driven by, from 0 to 2^32 - 1; any, where none is given. */
+  readonly seed?: number | undefined;
+  /** Seconds that each stress check goes on. */
+  readonly stressSeconds?: number | undefined;
+  /** How often a check that fails or has no verdict is tried again, default 0. */
+  readonly retries?: number;
+  /** Requirements without which a check fails instead of being skipped. */
+  readonly required?: readonly string[];
   /** Ends the run: what has not run is skipped. */
   readonly signal?: AbortSignal;
   readonly onStart?: (name: string, index: number) => void;
   readonly onResult?: (result: CheckResult) => void;
+  /** Told of every kernel call when it has ended, or when its process has without it. */
+  readonly onCall?: ((check: string, call: KernelCall) => void) | undefined;
+  /** Given a C program for each check that fails, or why there is none. */
+  readonly onReproducer?: ((check: string, reproducer: Reproducer) => void) | undefined;
   /** See {@link Assignment.catalogue}. */
   readonly catalogue?: string;
   /** Where workers run, default: in processes of this machine. */
@@ -28,56 +39,59 @@ export interface RunnerOptions {
 /** Nothing could run. The message is a paragraph for the user. */
 export class NothingRanError extends Error {}
 
-const stderrKept = 8192;
-
-/** A process of this machine. */
-const forkWorker: Launch = (assignment, onMessage) => {
-  const path = fileURLToPath(new URL(`./worker${extname(import.meta.url)}`, import.meta.url));
-  const child = fork(path, { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
-  let stderr = '';
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    stderr = (stderr + text).slice(-stderrKept);
-  });
-  child.on('message', onMessage);
-  const ended = new Promise<WorkerEnd>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code, signal) => resolve({ code, signal, stderr: stderr.trim() }));
-  });
-  child.send(assignment, () => {
-    // A worker that is gone already is told by 'close'.
-  });
-  return { ended, kill: () => child.kill('SIGKILL') };
-};
-
 /** One worker working through a list of checks. */
 class Worker {
   host: HostFacts | undefined;
   unusable: string | undefined;
   /** The check under way, and since when. */
   current: { name: string; since: number } | undefined;
+  /** The kernel call under way, where calls are told of. */
+  call: KernelCall | undefined;
   timedOut = false;
   readonly #running: RunningWorker;
   readonly ended: Promise<WorkerEnd>;
 
   constructor(assignment: Assignment, options: RunnerOptions, onResult: (result: CheckResult) => void) {
     let timer: NodeJS.Timeout | undefined;
-    this.#running = (options.launch ?? forkWorker)(assignment, (message) => {
+    const indexOf = new Map(options.checks.map((check, index) => [check.name, index]));
+    const begin = (name: string) => {
+      this.current = { name, since: performance.now() };
+      const index = indexOf.get(name) ?? 0;
+      options.onStart?.(name, index);
+      const extra = options.checks[index]?.stress ? (options.stressSeconds ?? 0) : 0;
       clearTimeout(timer);
-      if (message.type === 'ready') this.host = message.host;
-      else if (message.type === 'unusable') this.unusable = message.reason;
-      else if (message.type === 'start') {
-        this.current = { name: message.name, since: performance.now() };
-        options.onStart?.(
-          message.name,
-          options.checks.findIndex((check) => check.name === message.name),
-        );
-        timer = setTimeout(() => {
+      timer = setTimeout(
+        () => {
           this.timedOut = true;
           this.kill();
-        }, options.timeoutSeconds * 1000);
-      } else {
-        this.current = undefined;
-        onResult(message.result);
+        },
+        (options.timeoutSeconds + extra) * 1000,
+      );
+    };
+    this.#running = (options.launch ?? launchProcess)(assignment, (message) => {
+      switch (message.type) {
+        case 'ready':
+          this.host = message.host;
+          break;
+        case 'unusable':
+          this.unusable = message.reason;
+          break;
+        case 'start':
+          begin(message.name);
+          break;
+        case 'begin':
+          this.call = message.call;
+          break;
+        case 'call':
+          this.call = undefined;
+          options.onCall?.(message.check, message.call);
+          break;
+        case 'result':
+          clearTimeout(timer);
+          this.current = undefined;
+          if (message.reproducer) options.onReproducer?.(message.result.name, message.reproducer);
+          onResult(message.result);
+          break;
       }
     });
     this.ended = this.#running.ended.finally(() => clearTimeout(timer));
@@ -112,19 +126,60 @@ function withComplaints(result: CheckResult, complaints: readonly Complaint[]): 
   };
 }
 
+/** A skip that --require does not allow is a failure. */
+function withRequired(result: CheckResult, required: readonly string[]): CheckResult {
+  const { requirement, reason, remedy, chain, ...rest } = result;
+  if (result.status !== 'skip' || requirement === undefined || !meets(requirement, required)) return result;
+  const message = `${requirement} is required here, but ${[reason, ...(chain ?? [])].join('; because ')}`;
+  return { ...rest, status: 'fail', failure: { message, expected: requirement, got: 'not there' } };
+}
+
+/** What a check that was tried more than once says of the tries before. */
+function withAttempts(result: CheckResult, before: readonly CheckResult[]): CheckResult {
+  if (before.length === 0) return result;
+  const said = before.map(({ failure, reason }) => failure?.message ?? reason?.split('\n')[0] ?? 'no verdict');
+  const count = before.length === 1 ? 'once' : `${before.length} times`;
+  const note =
+    result.status === 'pass'
+      ? `passed after it had failed ${count}: ${said.join('; ')}`
+      : `ended no better than the ${count === 'once' ? 'time' : `${before.length} times`} before: ${said.join('; ')}`;
+  return { ...result, notes: [...(result.notes ?? []), note] };
+}
+
+/** The checks of the next worker: those that share one, or the next that needs one of its own. */
+function nextNames(checks: readonly CheckEntry[], isolate: boolean): string[] {
+  const together = checks.filter((check) => !(isolate && check.isolated));
+  return (together.length > 0 ? together : checks.slice(0, 1)).map((check) => check.name);
+}
+
+/** A seed nobody has chosen. */
+function anySeed(): number {
+  return Math.floor(Math.random() * 2 ** 32);
+}
+
 /**
  * Runs checks in a worker process, and in a new one after each check that takes its process down or does not end.
  *
  * @throws {NothingRanError} when the device cannot be used
  */
 export async function runChecks(options: RunnerOptions): Promise<SuiteResult> {
-  const { checks, device, timeoutSeconds, tool, signal, catalogue } = options;
+  const { checks, device, timeoutSeconds, tool, signal, catalogue, retries = 0, stressSeconds } = options;
   const startedAt = new Date().toISOString();
   const started = performance.now();
+  const { seed = anySeed() } = options;
   const results = new Map<string, CheckResult>();
-  const record = (result: CheckResult) => {
-    results.set(result.name, result);
-    options.onResult?.(result);
+  const attempts = new Map<string, CheckResult[]>();
+  const record = (given: CheckResult) => {
+    const result = withRequired(given, options.required ?? []);
+    const before = attempts.get(result.name) ?? [];
+    // One that is to be tried again is not in the results, so the next worker gets it.
+    if ((result.status === 'fail' || result.status === 'error') && before.length < retries) {
+      attempts.set(result.name, [...before, result]);
+      return;
+    }
+    const final = withAttempts(result, before);
+    results.set(final.name, final);
+    options.onResult?.(final);
   };
   const entryOf = new Map(checks.map((check) => [check.name, check]));
   const withoutVerdict = (name: string, reason: string, durationMs: number, cause?: ErrorCause) => {
@@ -147,9 +202,26 @@ export async function runChecks(options: RunnerOptions): Promise<SuiteResult> {
   const complaints: Complaint[] = [];
 
   while (!signal?.aborted) {
-    const names = checks.map((check) => check.name).filter((name) => !results.has(name));
-    if (names.length === 0) break;
-    const worker = new Worker({ device, names, ...(catalogue ? { catalogue } : {}) }, options, record);
+    const left = checks.filter((check) => !results.has(check.name));
+    if (left.length === 0) break;
+    // A machine of the lab is made anew after each crash anyway, and costs seconds.
+    const names = nextNames(left, options.launch === undefined);
+    const tried = results.size + attempts.size;
+    const assignment: Assignment = {
+      device,
+      names,
+      seed,
+      timeoutSeconds,
+      ...(stressSeconds === undefined ? {} : { stressSeconds }),
+      ...(options.onCall ? { trace: true } : {}),
+      ...(options.onReproducer ? { reproduce: true } : {}),
+      ...(catalogue ? { catalogue } : {}),
+    };
+    let heard = 0;
+    const worker = new Worker(assignment, options, (result) => {
+      heard++;
+      record(result);
+    });
     const stop = () => worker.kill();
     signal?.addEventListener('abort', stop, { once: true });
     const end = await worker.ended;
@@ -157,12 +229,15 @@ export async function runChecks(options: RunnerOptions): Promise<SuiteResult> {
     host ??= worker.host;
     complaints.push(...(end.complaints ?? []));
     if (worker.unusable !== undefined) throw new NothingRanError(worker.unusable);
+    if (worker.current && worker.call) options.onCall?.(worker.current.name, worker.call);
     if (signal?.aborted) break;
     if (worker.current) {
       const { name, since } = worker.current;
       const cause = worker.timedOut ? 'timeout' : 'crash';
-      withoutVerdict(name, describeEnd(worker, end, timeoutSeconds), performance.now() - since, cause);
-    } else if (names.every((name) => !results.has(name))) {
+      const reason = describeEnd(worker, end, timeoutSeconds);
+      const last = worker.call ? `${reason}\nthe kernel call under way was ${showUnfinished(worker.call)}` : reason;
+      withoutVerdict(name, last, performance.now() - since, cause);
+    } else if (heard === 0 && tried === results.size + attempts.size) {
       // It ended without trying anything, so the next one would as well.
       throw new NothingRanError(
         end.story ??
@@ -201,9 +276,15 @@ export async function runChecks(options: RunnerOptions): Promise<SuiteResult> {
     schemaVersion: 1,
     tool,
     startedAt,
+    seed,
     host,
     summary: summarise(ordered, Math.round(performance.now() - started)),
     ...(interrupted ? { interrupted } : {}),
     checks: ordered,
   };
+}
+
+function showUnfinished({ call, arguments: args }: KernelCall): string {
+  const shown = Object.entries(args).map(([name, value]) => `${name}=${value}`);
+  return `${call} (${shown.join(', ')})`;
 }

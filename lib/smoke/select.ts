@@ -28,3 +28,13 @@ export function selectChecks<T extends CheckEntry>(
   if (patterns.length === 0) return { selected: [...checks], unmatched };
   return { selected: checks.filter((check) => patterns.some((pattern) => matches(pattern)(check))), unmatched };
 }
+
+/**
+ * One of `count` parts of the checks, the parts together being all of them. Neighbours, which are about alike in cost, go to
+ * different parts.
+ *
+ * @param part from 1 to `count`
+ */
+export function shard<T>(checks: readonly T[], part: number, count: number): T[] {
+  return checks.filter((_, index) => index % count === part - 1);
+}
