@@ -70,6 +70,11 @@ export interface Native {
   mappingView(mapping: Handle, view: number, offset: U64, length: U64): ArrayBuffer;
   mappingDetachView(mapping: Handle, view: number, buffer: ArrayBuffer | undefined): boolean;
 
+  rawIoctl(fd: number, request: number, argument: Uint8Array | null): number;
+  rawIoctlInChild(fd: number, request: number, argument: Uint8Array | null): number;
+  rawFallocateInChild(fd: number, mode: number, offset: U64, length: U64): number;
+  mappingExchangeInChild(mapping: Handle, offset: U64, value: number): number;
+
   vcpuCreate(vm: Handle, id: number, exitBlock: Uint8Array): Handle;
   vcpuRun(vcpu: Handle, timeout: number): number;
   vcpuRunAsync(vcpu: Handle, timeout: number, done: (result: number) => void): number;
