@@ -18,6 +18,7 @@ import { numaChecks } from './checks/numa.ts';
 import { preFaultChecks, vmTypeChecks } from './checks/pre-fault.ts';
 import { runningGuestChecks } from './checks/running-guest.ts';
 import type { Check } from './model.ts';
+import { stressChecks } from './stress/checks.ts';
 
 /** Every check of the suite, in the order in which they run. */
 export const checks: readonly Check[] = [
@@ -41,4 +42,5 @@ export const checks: readonly Check[] = [
   ...preFaultChecks,
   ...vmTypeChecks,
   ...numaChecks,
+  ...stressChecks,
 ];

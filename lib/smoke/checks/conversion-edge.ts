@@ -361,7 +361,7 @@ export const conversionEdgeChecks: readonly Check[] = [
       for (const side of ['private', 'shared', 'private'] as const) {
         memory.vm.setMemoryAttributes({
           address: gpa,
-          size: 2 ** 30,
+          size: 16 * 2 ** 20,
           attributes: side === 'private' ? MemoryAttribute.PRIVATE : 0,
         });
         guestFills(agent, 0, size, 0x33);

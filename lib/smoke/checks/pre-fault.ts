@@ -9,6 +9,7 @@ import type { CheckContext } from '../context.ts';
 import { CheckFailure, equal, holds, refused } from '../expect.ts';
 import type { Check } from '../model.ts';
 import { guestProgram, memoryAttributes, preFault } from '../requirements.ts';
+import { preFaultRace } from '../stress/pre-fault-race.ts';
 import { convert, gpa, guest, guestSees, privateVm } from './private-guest.ts';
 
 const page = pageSize;
@@ -140,6 +141,18 @@ export const preFaultChecks: readonly Check[] = [
         equal(preFaultAll(agent.vcpu, gpa, 8 * page).code, undefined, 'pre-faulting the memslot that was made again');
       }
       guestSees(agent, 0, 8 * page, 0, 'memory that was pre-faulted');
+    },
+  },
+  {
+    name: 'pre-fault/beside-deletion',
+    title: 'Pre-faulting on one thread while another deletes the memslot and makes it again ends well',
+    upstream: ['F1'],
+    since: '6.11',
+    requires: [preFault, guestProgram],
+    knownBugs: ['L1'],
+    run: (check) => {
+      const end = performance.now() + 20;
+      return preFaultRace(check, () => performance.now() >= end);
     },
   },
 ];
