@@ -117,6 +117,28 @@ export const callDescriptions: Readonly<Record<CallName, CallDescription>> = {
   childStore: { call: 'write memory in a child', fields: [['child', 'object'], offset, ['value', 'hex']] },
   mappingSeal: { call: 'mmap over it', fields: [mapping, offset, length] },
 
+  rawIoctl: {
+    call: 'ioctl',
+    fields: [
+      ['fd', 'plain'],
+      ['request', 'hex'],
+      ['argument', 'in'],
+    ],
+  },
+  rawIoctlInChild: {
+    call: 'ioctl in a child',
+    fields: [
+      ['fd', 'plain'],
+      ['request', 'hex'],
+      ['argument', 'in'],
+    ],
+  },
+  rawFallocateInChild: {
+    call: 'fallocate in a child',
+    fields: [['fd', 'plain'], ['mode', { bits: FallocateMode }], offset, length],
+  },
+  mappingExchangeInChild: { call: 'exchange a byte in a child', fields: [mapping, offset, ['value', 'hex']] },
+
   vcpuCreate: {
     call: 'ioctl(KVM_CREATE_VCPU)',
     fields: [vm, ['id', 'plain'], ['exitBlock', 'hidden']],
