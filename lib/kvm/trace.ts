@@ -105,7 +105,9 @@ function observed(name: CallName, call: AnyFunction): AnyFunction {
       return result;
     };
   return (...args) => {
-    const begun = start(name, args);
+    // The kernel may write into the bytes of a raw ioctl; what it was given is what counts.
+    const given = name.startsWith('raw') ? args.map((arg) => (arg instanceof Uint8Array ? arg.slice() : arg)) : args;
+    const begun = start(name, given);
     const result = call(...args);
     finish(begun, result);
     return result;
