@@ -22,6 +22,7 @@
         "native/addon/kvm.cpp",
         "native/addon/mapping.cpp",
         "native/addon/module.cpp",
+        "native/addon/raw.cpp",
         "native/addon/vcpu.cpp",
         "native/addon/vm.cpp"
       ],

@@ -19,6 +19,7 @@ fetched or built first. Patterns select checks, as with gmem smoke.
 
 Options:
   --reporter NAME[=FILE]   pretty, json or markdown, to standard output or FILE; may be given several times
+  --stress S               run the stress checks too, each for S seconds
   --jobs N                 machines at once (default: one for every two processors)
   --accel HOW              tcg, kvm or auto, as with gmem lab run
   --timeout S              seconds from power-on to the first check (default: 180)
@@ -63,6 +64,7 @@ export async function labMatrixCommand(argv: readonly string[], io: Io): Promise
         reporter: { type: 'string', multiple: true },
         jobs: { type: 'string', default: String(defaultJobs) },
         accel: { type: 'string', default: 'auto' },
+        stress: { type: 'string' },
         timeout: { type: 'string', default: '180' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -78,6 +80,7 @@ export async function labMatrixCommand(argv: readonly string[], io: Io): Promise
     throw new UsageError(`--accel takes auto, tcg or kvm, not "${accel}"`);
   const jobs = count('jobs', values.jobs, 64);
   const bootSeconds = count('timeout', values.timeout, 86_400);
+  const stressSeconds = values.stress === undefined ? undefined : count('stress', values.stress, 86_400);
   for (const name of names)
     if (!parseName(name)) throw new UsageError(`"${name}" is no name of a kernel; gmem lab kernels list shows them`);
   const { selected, unmatched } = selectChecks(checks, patterns);
@@ -99,7 +102,8 @@ export async function labMatrixCommand(argv: readonly string[], io: Io): Promise
     let done = 0;
     const matrix = await runMatrix({
       kernels,
-      checks: selected,
+      checks: selected.filter((check) => !check.stress || stressSeconds !== undefined),
+      stressSeconds,
       tool,
       accelerator: accel,
       bootSeconds,

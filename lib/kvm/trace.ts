@@ -39,6 +39,8 @@ const silent = [
   'mappingView',
   'mappingDetachView',
   'pinKind',
+  // It is several calls in one, which are told of one by one.
+  'convert',
 ] as const;
 
 const original: Native = { ...native };
@@ -67,6 +69,28 @@ function start(name: CallName, args: readonly unknown[], begin = performance.now
   return call;
 }
 
+/** The single calls of `convert`, by their numbers: the function and its arguments of handle, offset, length and value. */
+const conversionSteps: readonly ((...words: [number, bigint, bigint, bigint]) => [CallName, readonly unknown[]])[] = [
+  (vm, address, size, attributes) => ['vmSetMemoryAttributes', [vm, address, size, attributes, 0]],
+  (file, offset, size, attributes) => ['guestMemfdSetMemoryAttributes', [file, offset, size, attributes, 0]],
+  (file, offset, length) => ['guestMemfdFallocate', [file, 3, offset, length]],
+  (mapping, offset, length, advice) => ['mappingAdvise', [mapping, offset, length, Number(advice)]],
+];
+
+function observedConversion(steps: BigUint64Array, outcome: BigUint64Array): number {
+  const begin = performance.now();
+  const status = original.convert(steps, outcome);
+  const done = Number(outcome[0]);
+  for (let i = 0; 5 * i < steps.length && i <= done; i++) {
+    const [kind = 0n, handle = 0n, ...rest] = steps.subarray(5 * i, 5 * i + 5);
+    const step = conversionSteps[Number(kind)];
+    if (!step || (i === done && status >= 0)) break;
+    const [name, args] = step(Number(handle), ...(rest as [bigint, bigint, bigint]));
+    finish(start(name, args, begin), i < done ? 0 : status);
+  }
+  return status;
+}
+
 type AnyFunction = (...args: unknown[]) => unknown;
 
 function observed(name: CallName, call: AnyFunction): AnyFunction {
@@ -81,7 +105,9 @@ function observed(name: CallName, call: AnyFunction): AnyFunction {
       return result;
     };
   return (...args) => {
-    const begun = start(name, args);
+    // The kernel may write into the bytes of a raw ioctl; what it was given is what counts.
+    const given = name.startsWith('raw') ? args.map((arg) => (arg instanceof Uint8Array ? arg.slice() : arg)) : args;
+    const begun = start(name, given);
     const result = call(...args);
     finish(begun, result);
     return result;
@@ -102,6 +128,7 @@ export function observeCalls(by: CallObserver | undefined): void {
     const call = original[name] as AnyFunction;
     (native as unknown as Record<string, AnyFunction>)[name] = by ? observed(name as CallName, call) : call;
   }
+  native.convert = by ? observedConversion : original.convert;
 }
 
 /** @internal Says what the guest has been told to do in the run that follows. */

@@ -26,6 +26,8 @@ const availability: Readonly<Record<string, Availability>> = {
   'memory attributes': { since: '6.8', swProtected: true, inPlace: false },
   'in-place conversion': { inPlace: true },
   '2 NUMA nodes': { nodes: 2 },
+  arm64: { architecture: 'aarch64' },
+  'x86-64': { architecture: 'x86_64' },
 };
 
 /** How a check is expected to end on a kernel: by its first release, what it requires and the known bugs. */

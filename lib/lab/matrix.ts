@@ -33,6 +33,8 @@ export interface MatrixOptions {
   readonly accelerator: 'auto' | 'tcg' | 'kvm';
   readonly bootSeconds: number;
   readonly timeoutSeconds: number;
+  /** Seconds that each stress check goes on. */
+  readonly stressSeconds?: number | undefined;
   /** How many machines at once. */
   readonly jobs: number;
   readonly signal: AbortSignal;
@@ -64,6 +66,7 @@ async function column(kernel: CachedKernel, options: MatrixOptions): Promise<Mat
       checks: options.checks,
       device: '/dev/kvm',
       timeoutSeconds: options.timeoutSeconds,
+      stressSeconds: options.stressSeconds,
       tool: options.tool,
       signal: options.signal,
       launch: lab.launch,

@@ -1,10 +1,5 @@
-import type { SystemFacts } from './system.ts';
-
-/** Why something is missing, and what to do about it: one sentence each, without the full stop. */
-export interface Cause {
-  readonly cause: string;
-  readonly remedy: string;
-}
+import type { Cause } from '../system/causes.ts';
+import type { SystemFacts } from '../system/system.ts';
 
 /** The part of a KvmError that the cause depends on. */
 export interface DeviceError {

@@ -1,8 +1,18 @@
 import type { Capabilities } from '../kvm/capabilities.ts';
-import type { Cause } from './device-problem.ts';
+import {
+  type Cause,
+  firstCause,
+  type Look as LookIn,
+  type Machine,
+  noGuestMemfd,
+  noHugePages,
+  noNuma,
+  noPreFault,
+  noPrivateMemory,
+  noPrivateType,
+  parameterOff,
+} from '../system/causes.ts';
 import type { FeatureName, Findings, Trial } from './findings.ts';
-import type { KernelOption } from './kernel-config.ts';
-import type { SystemFacts } from './system.ts';
 
 /** Something that a user of guest_memfd may want. */
 export interface Feature {
@@ -23,84 +33,18 @@ export interface Feature {
 }
 
 /** What causes are looked for in. */
-export interface Ground {
-  readonly host: SystemFacts['host'];
-  readonly kernel: SystemFacts['kernel'];
+export interface Ground extends Machine {
   /** The device's answers. */
   readonly device: Capabilities;
   readonly findings: Findings;
 }
 
-/** A place to look for the cause: undefined where it is not that. */
-type Look = (ground: Ground) => Cause | undefined;
-
-const isOff = ({ kernel }: Ground, option: KernelOption) => kernel.config.options[option] === 'n';
-const built = (options: readonly string[], { kernel }: Ground) =>
-  `the kernel was built without ${options.map((option) => `CONFIG_${option}`).join(', ')} (${kernel.config.source})`;
-
-/** The option is not set in a configuration that could be read. */
-function option(name: KernelOption, remedy: string): Look {
-  return (ground) => (isOff(ground, name) ? { cause: built([name], ground), remedy } : undefined);
-}
-
-/** A module parameter is N or 0; a parameter that is not there says nothing. */
-function parameterOff(name: string, remedy: string): Look {
-  return ({ kernel }) => {
-    const value = kernel.parameters[name];
-    return value === 'N' || value === '0' ? { cause: `module parameter ${name} is ${value}`, remedy } : undefined;
-  };
-}
-
-function notX64(what: string): Look {
-  return ({ host }) =>
-    host.architecture === 'x64'
-      ? undefined
-      : { cause: `KVM has no ${what} on ${host.architecture}`, remedy: 'Use an x86-64 machine' };
-}
+type Look = LookIn<Ground>;
 
 /** A capability that the device does not have for any VM. */
 function deviceLacks(name: keyof Capabilities['raw'], remedy: string): Look {
   return ({ device }) => (device.raw[name] === 0 ? { cause: `KVM_CAP_${name} is 0`, remedy } : undefined);
 }
-
-/** Without EPT or NPT in use KVM keeps shadow page tables, whatever made it so. */
-const noNestedPaging: readonly Look[] = [
-  parameterOff('kvm_intel.ept', 'Load kvm_intel with ept=1, on hardware with EPT'),
-  parameterOff('kvm_amd.npt', 'Load kvm_amd with npt=1, on hardware with NPT'),
-  ({ kernel }) =>
-    kernel.modules.includes('kvm_pvm')
-      ? {
-          cause: 'kvm_pvm runs guests without virtualisation hardware, on shadow page tables',
-          remedy: 'Use a machine with VT-x or AMD-V, or nested virtualisation, and kvm_intel or kvm_amd',
-        }
-      : undefined,
-  parameterOff('kvm.tdp_mmu', 'Load kvm with tdp_mmu=1, on hardware with EPT or NPT'),
-];
-
-const privateOptions = ['KVM_SW_PROTECTED_VM', 'KVM_AMD_SEV', 'KVM_INTEL_TDX'] as const;
-const getPrivateMemory =
-  'Build the kernel with CONFIG_KVM_SW_PROTECTED_VM (needs CONFIG_EXPERT), or use SEV-SNP or TDX';
-
-/** Why no VM with private memory can be created. */
-const noPrivateMemory: readonly Look[] = [
-  notX64('VM type with private memory'),
-  (ground) =>
-    privateOptions.every((name) => isOff(ground, name))
-      ? { cause: built(privateOptions, ground), remedy: getPrivateMemory }
-      : undefined,
-  // With the option off only the confidential types are left, and their parameters tell about the hardware too.
-  (ground) => {
-    if (!isOff(ground, 'KVM_SW_PROTECTED_VM')) return undefined;
-    const off = ['kvm_amd.sev_snp', 'kvm_intel.tdx'].find((name) => ground.kernel.parameters[name] === 'N');
-    const other = off ? `module parameter ${off} is N` : 'the hardware offers neither SEV-SNP nor TDX';
-    return { cause: `${built(['KVM_SW_PROTECTED_VM'], ground)}, and ${other}`, remedy: getPrivateMemory };
-  },
-  ...noNestedPaging.map<Look>((look) => (ground) => {
-    const found = look(ground);
-    return found && { ...found, cause: `software-protected VMs need nested paging, but ${found.cause}` };
-  }),
-  () => ({ cause: 'no VM type with private memory can be created on this kernel', remedy: getPrivateMemory }),
-];
 
 const use618 = 'Use Linux 6.18 or later';
 const use619 = 'Use Linux 6.19 or later';
@@ -122,13 +66,7 @@ const catalogue: Readonly<Record<FeatureName, Entry>> = {
   'guest-memfd': {
     title: 'guest_memfd, created and bound to a VM',
     looks: [
-      (ground) =>
-        isOff(ground, 'KVM_GUEST_MEMFD') && isOff(ground, 'KVM_PRIVATE_MEM')
-          ? {
-              cause: built(['KVM_GUEST_MEMFD'], ground),
-              remedy: `Build the kernel with it, or ${use618.toLowerCase()}`,
-            }
-          : undefined,
+      ...noGuestMemfd,
       ({ device, findings }) =>
         device.guestMemfd && findings.vms['0']?.guestMemfd === false
           ? {
@@ -188,9 +126,7 @@ const catalogue: Readonly<Record<FeatureName, Entry>> = {
   'pre-fault': {
     title: 'guest memory mapped before it is touched',
     looks: [
-      notX64('pre-faulting'),
-      option('KVM_GENERIC_PRE_FAULT_MEMORY', 'Use Linux 6.11 or later, with KVM for x86-64'),
-      ...noNestedPaging,
+      ...noPreFault,
       deviceLacks('PRE_FAULT_MEMORY', 'Use Linux 6.11 or later on hardware with EPT or NPT'),
       kernelBug,
     ],
@@ -210,6 +146,7 @@ const catalogue: Readonly<Record<FeatureName, Entry>> = {
           ? kernelBug(ground)
           : undefined,
       ...noPrivateMemory,
+      noPrivateType,
     ],
   },
   'in-place-conversion': {
@@ -228,12 +165,13 @@ const catalogue: Readonly<Record<FeatureName, Entry>> = {
             }
           : undefined,
       ...noPrivateMemory,
+      noPrivateType,
     ],
   },
   'numa-policy': {
     title: 'NUMA policy of guest_memfd honoured',
     looks: [
-      option('NUMA', 'Build the kernel with CONFIG_NUMA'),
+      ...noNuma,
       ({ findings }) =>
         findings.trials['numa-policy'].status === 'ignored'
           ? { cause: 'this kernel accepts a policy for guest_memfd and drops it', remedy: use619 }
@@ -248,10 +186,7 @@ const catalogue: Readonly<Record<FeatureName, Entry>> = {
   'huge-pages': {
     title: 'huge pages in guest_memfd',
     looks: [
-      option(
-        'TRANSPARENT_HUGEPAGE',
-        'Build the kernel with it; whether guest_memfd then has huge pages is another thing',
-      ),
+      ...noHugePages,
       ({ host }) => ({
         cause: `guest_memfd has pages of ${host.pageSize} bytes only on this kernel`,
         remedy: 'Nothing helps yet: Linux 7.3 has no huge pages for guest_memfd either',
@@ -295,11 +230,15 @@ function causeOf(name: FeatureName, ground: Ground): Cause {
       cause: `it could not be tried: ${trial.detail}`,
       remedy: 'Free what is short (memory, file descriptors) and try again',
     };
-  for (const look of catalogue[name].looks) {
-    const found = look(ground);
-    if (found) return found;
-  }
-  return { cause: trial.detail, remedy: 'Run gmem smoke for details' };
+  const {
+    cause,
+    remedy,
+    because = [],
+  } = firstCause(catalogue[name].looks, ground) ?? {
+    cause: trial.detail,
+    remedy: 'Run gmem smoke for details',
+  };
+  return { cause: [cause, ...because].join(', but '), remedy };
 }
 
 /** Turns facts and findings into features, with the first cause for each one that is missing. A function of its argument. */

@@ -2,10 +2,11 @@ import { options } from '../kvm/arguments.ts';
 import { type Capabilities, capabilities } from '../kvm/capabilities.ts';
 import { KvmError } from '../kvm/errors.ts';
 import { Kvm } from '../kvm/kvm.ts';
-import { type Cause, deviceProblem } from './device-problem.ts';
+import type { Cause } from '../system/causes.ts';
+import { type DeviceFacts, type HostFacts, type KernelFacts, systemFacts } from '../system/system.ts';
+import { deviceProblem } from './device-problem.ts';
 import { type Feature, featuresOf, unknownFeatures } from './features.ts';
 import { findOut } from './findings.ts';
-import { type DeviceFacts, type HostFacts, type KernelFacts, systemFacts } from './system.ts';
 
 /**
  * What {@link probe} found. Plain data that JSON can hold: every number is a plain number and exact, sizes are in bytes, and

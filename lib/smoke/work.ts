@@ -2,6 +2,7 @@ import { Capability } from '../kvm/constants.ts';
 import { KvmError } from '../kvm/errors.ts';
 import { Kvm } from '../kvm/kvm.ts';
 import { observeCalls } from '../kvm/trace.ts';
+import { type SystemFacts, systemFacts } from '../system/system.ts';
 import { checks as suite } from './catalogue.ts';
 import { hostFacts } from './host.ts';
 import type { Check } from './model.ts';
@@ -29,7 +30,12 @@ function openGround(device: string): Ground {
   };
   // Asked once here, so that no check pays for it.
   defaultVm(Capability.GUEST_MEMFD);
-  return { kvm, host, defaultVm };
+  let facts: SystemFacts | undefined;
+  const machine = () => {
+    facts ??= systemFacts(device);
+    return facts;
+  };
+  return { kvm, host, defaultVm, machine };
 }
 
 /** The kernel calls of checks, told one by one where that is wanted. */

@@ -83,6 +83,7 @@ std::span<const Export> vm_exports();
 std::span<const Export> conversion_exports();
 std::span<const Export> guest_memfd_exports();
 std::span<const Export> mapping_exports();
+std::span<const Export> raw_exports();
 std::span<const Export> vcpu_exports();
 
 } // namespace gm

@@ -13,8 +13,8 @@ import {
   parseKernelConfig,
   readKernelConfig,
   relevantOptions,
-} from '../../lib/probe/kernel-config.ts';
-import { parseCpuinfo, parseNumberList, type SystemFacts } from '../../lib/probe/system.ts';
+} from '../../lib/system/kernel-config.ts';
+import { parseCpuinfo, parseNumberList, type SystemFacts } from '../../lib/system/system.ts';
 
 const system: SystemFacts = {
   host: {

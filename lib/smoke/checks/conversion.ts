@@ -2,7 +2,7 @@ import { FallocateMode, MemoryAttribute, VmType } from '../../kvm/constants.ts';
 import { mapAnonymous } from '../../kvm/mapping.ts';
 import { pageSize } from '../../kvm/native.ts';
 import type { CheckContext } from '../context.ts';
-import { allBytes, equal, refused } from '../expect.ts';
+import { allBytes, equal } from '../expect.ts';
 import type { Check } from '../model.ts';
 import { guestProgram, memoryAttributes } from '../requirements.ts';
 import {
@@ -223,29 +223,6 @@ export const conversionChecks: readonly Check[] = [
         const [result] = agent.execute([{ op: 'hypercall', number: 12, args: [address, count, 16] }], { timeout });
         equal(BigInt.asIntN(64, result ?? 0n), -22n, `address 0x${address.toString(16)}, ${count} pages`);
       }
-    },
-  },
-  {
-    name: 'conversion/attributes-refused',
-    title:
-      'KVM_SET_MEMORY_ATTRIBUTES refuses flags, unknown attributes and ranges that are empty, unaligned or wrap: EINVAL',
-    since: '6.8',
-    requires: [memoryAttributes],
-    run: (check) => {
-      const { vm } = privateVm(check, size);
-      const valid = { address: gpa, size: page, attributes: MemoryAttribute.PRIVATE };
-      vm.setMemoryAttributes(valid);
-      for (const [what, change] of [
-        ['flags 1', { flags: 1 }],
-        ['size 0', { size: 0 }],
-        ['an unaligned size', { size: page + 1 }],
-        ['an unaligned address', { address: gpa + 1 }],
-        ['a range that wraps', { address: 0xffff_ffff_ffff_f000n, size: 2 * page }],
-        ...[...Array(64).keys()]
-          .filter((bit) => bit !== 3)
-          .map((bit) => [`attribute bit ${bit}`, { attributes: 1n << BigInt(bit) }] as const),
-      ] as const)
-        refused('EINVAL', what, () => vm.setMemoryAttributes({ ...valid, ...change }));
     },
   },
   {

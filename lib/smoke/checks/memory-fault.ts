@@ -72,4 +72,84 @@ export const memoryFaultChecks: readonly Check[] = [
       isPrivateFault(agent.run([{ op: 'load', gpa: gpa + page }], { timeout }).exit, gpa + page);
     },
   },
+  {
+    name: 'memory-fault/no-slot',
+    title:
+      'Private memory where no memslot is is a MEMORY_FAULT with flag PRIVATE, where shared memory is an MMIO exit',
+    upstream: ['K1'],
+    since: '6.8',
+    requires: [memoryAttributes, guestProgram],
+    run: (check) => {
+      const vm = check.vm(VmType.SW_PROTECTED);
+      const agent = guest(check, vm);
+      vm.setMemoryAttributes({ address: gpa + page, size: page, attributes: MemoryAttribute.PRIVATE });
+      const { exit } = agent.run([{ op: 'load', gpa }], { timeout });
+      equal(exit?.reason, 'MMIO', 'exit of shared memory');
+      agent.restart();
+      isPrivateFault(agent.run([{ op: 'load', gpa: gpa + page }], { timeout }).exit, gpa + page);
+    },
+  },
+  {
+    name: 'memory-fault/write',
+    title: 'A write tells of its page as a read does, wherever in the page it goes',
+    upstream: ['K2'],
+    since: '6.8',
+    requires: [memoryAttributes, guestProgram],
+    run: (check) => {
+      const vm = check.vm(VmType.SW_PROTECTED);
+      const mapping = check.use(mapAnonymous({ size }));
+      vm.setUserMemoryRegion({ slot: 10, guestPhysAddr: gpa, size, mapping });
+      const agent = guest(check, vm);
+      vm.setMemoryAttributes({ address: gpa, size, attributes: MemoryAttribute.PRIVATE });
+      for (const offset of [0, page + 8, size - 8]) {
+        const { exit } = agent.run([{ op: 'store', gpa: gpa + offset, value: 1 }], { timeout });
+        isPrivateFault(exit, gpa + offset - (offset % page));
+        agent.restart();
+      }
+    },
+  },
+  {
+    name: 'memory-fault/resumed',
+    title: 'When the host makes the memory shared, the guest goes on at the access that faulted',
+    upstream: ['K2'],
+    since: '6.8',
+    requires: [memoryAttributes, guestProgram],
+    run: (check) => {
+      const vm = check.vm(VmType.SW_PROTECTED);
+      const mapping = check.use(mapAnonymous({ size }));
+      mapping.fill(0x17);
+      vm.setUserMemoryRegion({ slot: 10, guestPhysAddr: gpa, size, mapping });
+      const agent = guest(check, vm);
+      vm.setMemoryAttributes({ address: gpa, size, attributes: MemoryAttribute.PRIVATE });
+      const { exit } = agent.run(
+        [
+          { op: 'load', gpa: gpa + page, width: 1 },
+          { op: 'store', gpa, value: 5, width: 1 },
+        ],
+        { timeout },
+      );
+      isPrivateFault(exit, gpa + page);
+      vm.setMemoryAttributes({ address: gpa, size, attributes: 0 });
+      const { finished, results } = agent.resume({ timeout });
+      equal(finished, true, 'the guest came to its end');
+      equal(results[0], 0x17n, 'what it loaded');
+      equal(mapping.read(0, 1)[0], 5, 'what it stored');
+    },
+  },
+  {
+    name: 'memory-fault/file-closed-meanwhile',
+    title: 'A vCPU that reads private memory leaves with MEMORY_FAULT, flag PRIVATE, when its guest_memfd is closed',
+    since: '6.8',
+    requires: [memoryAttributes, guestProgram],
+    run: async (check) => {
+      const memory = privateVm(check, size);
+      const agent = guest(check, memory.vm);
+      convert(memory, 0, size, 'private');
+      guestFills(agent, 0, size, 0x21);
+      const running = agent.runAsync([{ op: 'spin', gpa: gpa + page, value: 1 }], { timeout });
+      await sleep(5);
+      memory.gmem.close();
+      isPrivateFault((await running).exit, gpa + page);
+    },
+  },
 ];

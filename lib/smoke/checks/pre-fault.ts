@@ -1,5 +1,5 @@
 import { GuestAgent } from '../../guest/agent.ts';
-import { Capability, VmType } from '../../kvm/constants.ts';
+import { Capability, MemoryAttribute, VmType } from '../../kvm/constants.ts';
 import { KvmError } from '../../kvm/errors.ts';
 import { type Mapping, mapAnonymous } from '../../kvm/mapping.ts';
 import { pageSize } from '../../kvm/native.ts';
@@ -9,6 +9,7 @@ import type { CheckContext } from '../context.ts';
 import { CheckFailure, equal, holds, refused } from '../expect.ts';
 import type { Check } from '../model.ts';
 import { guestProgram, memoryAttributes, preFault } from '../requirements.ts';
+import { preFaultRace } from '../stress/pre-fault-race.ts';
 import { convert, gpa, guest, guestSees, privateVm } from './private-guest.ts';
 
 const page = pageSize;
@@ -90,20 +91,35 @@ export const preFaultChecks: readonly Check[] = [
     },
   },
   {
-    name: 'pre-fault/refused',
-    title: 'KVM_PRE_FAULT_MEMORY refuses flags and ranges that are empty, unaligned or wrap: EINVAL',
+    name: 'pre-fault/no-guest-memfd',
+    title: 'Pre-faulting private memory in a memslot without guest_memfd is refused with EFAULT',
+    upstream: ['F3'],
+    since: '6.11',
+    requires: [preFault, memoryAttributes, guestProgram],
+    run: (check) => {
+      const vm = check.vm(VmType.SW_PROTECTED);
+      const mapping = check.use(mapAnonymous({ size }));
+      vm.setUserMemoryRegion({ slot: 10, guestPhysAddr: gpa, size, mapping });
+      const { vcpu } = guest(check, vm);
+      vm.setMemoryAttributes({ address: gpa + page, size: page, attributes: MemoryAttribute.PRIVATE });
+      equal(preFaultAll(vcpu, gpa, page).code, undefined, 'pre-faulting a shared page');
+      const { code, left } = preFaultAll(vcpu, gpa, 2 * page);
+      equal(code, 'EFAULT', 'errno at the private page');
+      equal(left, page, 'bytes left');
+    },
+  },
+  {
+    name: 'pre-fault/again',
+    title: 'Pre-faulting memory that is mapped already succeeds and changes nothing',
+    upstream: ['F1'],
     since: '6.11',
     requires: [preFault, guestProgram],
     run: (check) => {
-      const { vcpu } = defaultVm(check).agent;
-      for (const [what, change] of [
-        ['flags 1', { flags: 1 }],
-        ['size 0', { size: 0 }],
-        ['an unaligned size', { size: page + 1 }],
-        ['an unaligned address', { guestPhysAddr: gpa + 1 }],
-        ['a range that wraps', { guestPhysAddr: 0xffff_ffff_ffff_f000n, size: 2 * page }],
-      ] as const)
-        refused('EINVAL', what, () => vcpu.preFault({ guestPhysAddr: gpa, size: page, ...change }));
+      const { mapping, agent } = defaultVm(check);
+      mapping.fill(0x29);
+      for (let round = 0; round < 3; round++)
+        equal(preFaultAll(agent.vcpu, gpa, size).code, undefined, `round ${round}`);
+      guestSees(agent, 0, size, 0x29, 'memory that was pre-faulted');
     },
   },
   {
@@ -125,6 +141,18 @@ export const preFaultChecks: readonly Check[] = [
         equal(preFaultAll(agent.vcpu, gpa, 8 * page).code, undefined, 'pre-faulting the memslot that was made again');
       }
       guestSees(agent, 0, 8 * page, 0, 'memory that was pre-faulted');
+    },
+  },
+  {
+    name: 'pre-fault/beside-deletion',
+    title: 'Pre-faulting on one thread while another deletes the memslot and makes it again ends well',
+    upstream: ['F1'],
+    since: '6.11',
+    requires: [preFault, guestProgram],
+    knownBugs: ['L1'],
+    run: (check) => {
+      const end = performance.now() + 20;
+      return preFaultRace(check, () => performance.now() >= end);
     },
   },
 ];

@@ -40,6 +40,8 @@ export interface Emitted {
   readonly misbehaves?: string;
   /** The result need not be what it was. */
   readonly indifferent?: true;
+  /** A call that no program repeats. */
+  readonly unsupported?: string;
 }
 
 /** What the translation of calls goes by, besides the call at hand. */
@@ -214,6 +216,38 @@ export class Emitter {
       case 'vcpuRunDone':
       case 'vcpuStop':
         return this.#run(call, own);
+      case 'rawIoctl':
+      case 'rawIoctlInChild': {
+        const [, request, bytes] = args;
+        const content = isBytes(bytes) ? this.#program.bytes(contentOf(bytes)) : 'NULL';
+        const fragment = call.name === 'rawIoctl' ? 'ioctl_bytes' : 'ioctl_in_child';
+        const length = isBytes(bytes) ? bytes.length : 0;
+        return { expression: this.#call(fragment, this.#fd(step, object), request as number, content, length) };
+      }
+      case 'rawFallocateInChild':
+        return {
+          expression: this.#call(
+            'allocate_in_child',
+            this.#fd(step, object),
+            bits(plain[0], fallocateModes),
+            plain[1],
+            plain[2],
+          ),
+        };
+      case 'mappingExchangeInChild':
+        return {
+          observations: [
+            {
+              c: this.#call('exchange_in_child', this.#at(object, plain[0]), plain[1]),
+              recorded: BigInt(Number(call.result)),
+            },
+          ],
+        };
+      case 'mappingPin':
+      case 'mappingForkChild':
+      case 'childLoad':
+      case 'childStore':
+        return { unsupported: callDescriptions[call.name].call };
       default:
         return this.#memory(call, ahead);
     }

@@ -60,6 +60,8 @@ function ending(emitted: Emitted, goal: Goal, failure: Failure, program: Program
   const looksAtResult = /\brc\b/.test(goal.misbehaves);
   if (expression !== undefined)
     lines.push(looksAtResult ? `rc = ${expression};` : `${program.use('must').toUpperCase()}(${expression});`);
+  if (looksAtResult && !emitted.access && !emitted.indifferent)
+    lines.push('printf("the call gives: %s\\n", rc < 0 ? strerror(-rc) : "success");');
   if (target !== undefined && looksAtResult) lines.push(`${target} = ${cast}rc;`);
   const expected = `${failure.message}: ${failure.expected ?? goal.expected}`;
   lines.push(
@@ -119,6 +121,8 @@ export function reproducer(
   if (!goal) return { problem: 'no kernel call of the check shows what is wrong' };
   const program = new Program(host.architecture);
   const emitted = translate(program, goal.at + 1);
+  const foreign = emitted.find(({ unsupported }) => unsupported !== undefined)?.unsupported;
+  if (foreign !== undefined) return { problem: `the check does what the programs do not repeat: ${foreign}` };
   program.use('open_kvm');
   program.add('int kvm = open_kvm();');
   if (/\bseen\b/.test(goal.misbehaves)) program.add('int seen = 0;');

@@ -111,19 +111,33 @@ export const callDescriptions: Readonly<Record<CallName, CallDescription>> = {
   mappingPolicy: { call: 'get_mempolicy', fields: [mapping, offset, ['policy', 'out']] },
   mappingResidency: { call: 'mincore', fields: [mapping, offset, length, ['pages', 'out']] },
   mappingNodes: { call: 'move_pages', fields: [mapping, offset, ['nodes', 'out']] },
-  mappingPin: { call: 'pin pages', fields: [mapping, offset, length], creates: 'pin' },
+  mappingPin: { call: 'io_uring_register', fields: [mapping, offset, length], creates: 'pin' },
   mappingForkChild: { call: 'fork', fields: [mapping], creates: 'child' },
-  childLoad: { call: 'read memory, in the child', fields: [['child', 'object'], offset] },
-  childStore: { call: 'write memory, in the child', fields: [['child', 'object'], offset, ['value', 'hex']] },
+  childLoad: { call: 'read memory in a child', fields: [['child', 'object'], offset] },
+  childStore: { call: 'write memory in a child', fields: [['child', 'object'], offset, ['value', 'hex']] },
   mappingSeal: { call: 'mmap over it', fields: [mapping, offset, length] },
 
-  convert: {
-    call: 'conversion steps',
+  rawIoctl: {
+    call: 'ioctl',
     fields: [
-      ['steps', 'in'],
-      ['outcome', 'out'],
+      ['fd', 'plain'],
+      ['request', 'hex'],
+      ['argument', 'in'],
     ],
   },
+  rawIoctlInChild: {
+    call: 'ioctl in a child',
+    fields: [
+      ['fd', 'plain'],
+      ['request', 'hex'],
+      ['argument', 'in'],
+    ],
+  },
+  rawFallocateInChild: {
+    call: 'fallocate in a child',
+    fields: [['fd', 'plain'], ['mode', { bits: FallocateMode }], offset, length],
+  },
+  mappingExchangeInChild: { call: 'exchange a byte in a child', fields: [mapping, offset, ['value', 'hex']] },
 
   vcpuCreate: {
     call: 'ioctl(KVM_CREATE_VCPU)',
