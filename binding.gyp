@@ -9,6 +9,8 @@
         "native/core/kick.cpp",
         "native/core/kvm.cpp",
         "native/core/mapping.cpp",
+        "native/core/memory_file.cpp",
+        "native/core/populate.cpp",
         "native/core/vcpu.cpp",
         "native/core/vm.cpp",
         "native/guest/aarch64.S",
@@ -17,7 +19,9 @@
         "native/addon/guest_memfd.cpp",
         "native/addon/kvm.cpp",
         "native/addon/mapping.cpp",
+        "native/addon/memory_file.cpp",
         "native/addon/module.cpp",
+        "native/addon/populate.cpp",
         "native/addon/vcpu.cpp",
         "native/addon/vm.cpp"
       ],
