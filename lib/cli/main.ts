@@ -9,6 +9,9 @@ Commands:
   probe      what this machine's KVM offers, and why what is missing is missing
   smoke      run the smoke suite on this machine's KVM
   lab        run it on any kernel, in a virtual machine that needs no KVM
+  backend    check a memory backend as QEMU's -object takes it, and run a guest on it
+  advise     which memory backend to use, and why
+  lint       what is wrong with, ignored in or better than the memory of a QEMU command line
 
   gmem COMMAND --help tells more.  gmem --version prints the version.
 `;
@@ -17,7 +20,10 @@ type Command = (argv: readonly string[], io: Io) => Promise<number>;
 
 // Loaded when asked for: each command pays only for what it needs.
 const commands: Record<string, () => Promise<Command>> = {
+  advise: async () => (await import('./advise.ts')).adviseCommand,
+  backend: async () => (await import('./backend.ts')).backendCommand,
   lab: async () => (await import('./lab.ts')).labCommand,
+  lint: async () => (await import('./lint.ts')).lintCommand,
   probe: async () => (await import('./probe.ts')).probeCommand,
   smoke: async () => (await import('./smoke.ts')).smokeCommand,
 };
