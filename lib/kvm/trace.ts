@@ -39,6 +39,8 @@ const silent = [
   'mappingView',
   'mappingDetachView',
   'pinKind',
+  'populateProgress',
+  'probeAffinity',
   // It is several calls in one, which are told of one by one.
   'convert',
 ] as const;
@@ -73,7 +75,7 @@ function start(name: CallName, args: readonly unknown[], begin = performance.now
 const conversionSteps: readonly ((...words: [number, bigint, bigint, bigint]) => [CallName, readonly unknown[]])[] = [
   (vm, address, size, attributes) => ['vmSetMemoryAttributes', [vm, address, size, attributes, 0]],
   (file, offset, size, attributes) => ['guestMemfdSetMemoryAttributes', [file, offset, size, attributes, 0]],
-  (file, offset, length) => ['guestMemfdFallocate', [file, 3, offset, length]],
+  (file, offset, length) => ['fileFallocate', [file, 3, offset, length]],
   (mapping, offset, length, advice) => ['mappingAdvise', [mapping, offset, length, Number(advice)]],
 ];
 
