@@ -36,6 +36,15 @@ const subtests = [
   ['F2', 'pre_fault_memory_test: shared memory of a private VM'],
   ['F3', 'pre_fault_memory_test: private memory'],
   ['V1', 'vm_types_test'],
+  ['C1', 'guest_memfd_conversions_test (under review): init_private'],
+  ['C2', 'guest_memfd_conversions_test (under review): init_shared'],
+  ['C3', 'guest_memfd_conversions_test (under review): indexing'],
+  ['C4', 'guest_memfd_conversions_test (under review): before_allocation_shared'],
+  ['C5', 'guest_memfd_conversions_test (under review): before_allocation_private'],
+  ['C6', 'guest_memfd_conversions_test (under review): unallocated_folios'],
+  ['C7', 'guest_memfd_conversions_test (under review): truncate'],
+  ['C8', 'guest_memfd_conversions_test (under review): forked_accesses'],
+  ['C9', 'guest_memfd_conversions_test (under review): elevated_refcount'],
 ];
 
 const quoted = (found) => found.map(({ name }) => `\`${name}\``).join(', ');
