@@ -1,21 +1,21 @@
 // Mutation testing: which one-line bugs of the kernel does the suite catch, and which do the kernel's own selftests?
 //
-//   node scripts/mutate.mjs build --source DIR --build DIR [NAME…]   build the mutants, and the kernel as it is
-//   node scripts/mutate.mjs run --selftests DIR [NAME…]              run the suite and the selftests on them
-//   node scripts/mutate.mjs table                                    write docs/mutation.md
+//   node scripts/mutate.mjs build --source DIR --build DIR       build a kernel with all mutants in it
+//   node scripts/mutate.mjs run --selftests DIR [NAME…]          run the suite and the selftests on each
+//   node scripts/mutate.mjs table                                write docs/mutation.md
 //
-// Without NAME: all of scripts/mutate/mutants.mjs, and "pristine". DIR of --source is a copy of the kernel's source that may
-// be changed: a mutant changes one file in it and puts it back. DIR of --build is a folder made with make O=, configured
-// (scripts/lab/config/sw-protected.config); the more of it is built already, the faster: with --make 'CC=ccache gcc' if it was
-// built so. --selftests is the folder in which
-// tools/testing/selftests/kvm was built, statically. Images and results are kept in the lab's cache, below mutants/: what is
-// there is not done again, unless --force.
+// Without NAME: all of scripts/mutate/mutants.mjs, and "pristine", in which none of them is awake. DIR of --source is a copy
+// of the kernel's source: four files in it are changed, and put back. DIR of --build is a folder made with make O=,
+// configured (scripts/lab/config/sw-protected.config); what is built there already is not built again, with --make
+// 'CC=ccache gcc' if it was built so. --selftests is the folder in which tools/testing/selftests/kvm was built, statically.
+// The image and the results are kept in the lab's cache, below mutants/; a mutant with a result is not run again, unless
+// --force.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { mutants } from './mutate/mutants.mjs';
+import { files, mutants, mutate } from './mutate/mutants.mjs';
 import { tableOf } from './mutate/table.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -48,60 +48,44 @@ for (const name of wanted) if (!all.includes(name)) fail(`there is no mutant "${
 const names = wanted.length > 0 ? wanted : all;
 
 const { cacheDirectory } = await dist('lab/cache.js');
-const folderOf = (name) => cacheDirectory('mutants', name);
-const imageOf = (name) => join(folderOf(name), 'bzImage');
-const resultOf = (name) => join(folderOf(name), 'result.json');
-
-/** Puts the mutation in, calls back, and puts the file back as it was. */
-function mutated(name, source, work) {
-  const mutant = mutants.find((one) => one.name === name);
-  if (!mutant) return work();
-  const path = join(source, mutant.file);
-  const text = readFileSync(path, 'utf8');
-  const parts = text.split(mutant.search);
-  if (parts.length !== 2) fail(`${name}: its line is ${parts.length - 1} times in ${mutant.file}, not once`);
-  writeFileSync(path, parts.join(mutant.replace));
-  try {
-    return work();
-  } finally {
-    writeFileSync(path, text);
-  }
-}
+const image = cacheDirectory('mutants', 'bzImage');
+const resultOf = (name) => cacheDirectory('mutants', `${name}.json`);
+const numberOf = (name) => mutants.find((mutant) => mutant.name === name)?.number ?? 0;
 
 function build() {
   if (!values.source || !values.build) fail('build needs --source and --build');
   const [source, output] = [resolve(values.source), resolve(values.build)];
-  for (const name of names) {
-    if (existsSync(imageOf(name)) && !values.force) continue;
-    const started = Date.now();
-    mutated(name, source, () =>
-      execFileSync(
-        'nice',
-        ['-n', '5', 'make', '-C', source, `O=${output}`, '-s', `-j${values.jobs}`, ...values.make, 'bzImage'],
-        { stdio: ['ignore', 'ignore', 'inherit'] },
-      ),
+  const originals = files.map((file) => [file, readFileSync(join(source, file), 'utf8')]);
+  const changed = originals.map(([file, text]) => [file, mutate(file, text)]);
+  try {
+    for (const [file, text] of changed) writeFileSync(join(source, file), text);
+    execFileSync(
+      'nice',
+      ['-n', '5', 'make', '-C', source, `O=${output}`, '-s', `-j${values.jobs}`, ...values.make, 'bzImage'],
+      { stdio: ['ignore', 'ignore', 'inherit'] },
     );
-    mkdirSync(folderOf(name), { recursive: true });
-    copyFileSync(join(output, 'arch/x86/boot/bzImage'), `${imageOf(name)}.new`);
-    renameSync(`${imageOf(name)}.new`, imageOf(name));
-    console.log(`${name}: built in ${Math.round((Date.now() - started) / 1000)} s`);
+  } finally {
+    for (const [file, text] of originals) writeFileSync(join(source, file), text);
   }
+  mkdirSync(cacheDirectory('mutants'), { recursive: true });
+  copyFileSync(join(output, 'arch/x86/boot/bzImage'), `${image}.new`);
+  renameSync(`${image}.new`, image);
 }
 
 /** Runs a catalogue in a machine of the image; a run that goes on for too long is ended, and counts as far as it came. */
-async function runIn(name, { checks, catalogue, files, timeoutSeconds }) {
+async function runIn(name, { checks, catalogue, files: extra, timeoutSeconds }) {
   const [{ Lab }, { inspectImage }, { runChecks }] = await Promise.all(
     ['lab/machine.js', 'lab/image.js', 'smoke/runner.js'].map(dist),
   );
   const lab = new Lab({
-    image: inspectImage(imageOf(name)),
+    image: inspectImage(image),
     cpus: 2,
     memoryMiB: 1024,
     numaNodes: 2,
     accelerator: 'tcg',
-    commandLine: '',
+    commandLine: `kvm_mutant=${numberOf(name)}`,
     bootSeconds: 240,
-    files,
+    files: extra,
   });
   const { checks: results } = await runChecks({
     checks,
@@ -121,6 +105,7 @@ async function runIn(name, { checks, catalogue, files, timeoutSeconds }) {
 
 async function run() {
   if (!values.selftests) fail('run needs --selftests');
+  if (!existsSync(image)) fail('build the kernel with the mutants first');
   const { checks } = await dist('smoke/catalogue.js');
   const selftests = await import('./mutate/selftests.mjs');
   const programs = new Map(
@@ -131,10 +116,6 @@ async function run() {
   );
   programs.set('selftests/checks.mjs', join(root, 'scripts/mutate/selftests.mjs'));
   for (const name of names) {
-    if (!existsSync(imageOf(name))) {
-      console.log(`${name}: has not been built`);
-      continue;
-    }
     if (existsSync(resultOf(name)) && !values.force) continue;
     const started = Date.now();
     const result = {

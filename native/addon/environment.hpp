@@ -57,7 +57,7 @@ class Environment {
   public:
     using Object = std::variant<std::shared_ptr<Kvm>, std::shared_ptr<Vm>, std::shared_ptr<GuestMemfd>,
                                 std::shared_ptr<MappingEntry>, std::shared_ptr<PagePin>, std::shared_ptr<ForkedChild>,
-                     std::shared_ptr<VcpuEntry>>;
+                                std::shared_ptr<VcpuEntry>>;
 
     explicit Environment(Napi::Env env);
     /// Stops and joins every vCPU, closes everything: called while the environment can still run finalizers.

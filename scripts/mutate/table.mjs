@@ -36,7 +36,8 @@ export function tableOf(mutants, pristine, resultOf) {
   const lines = [
     '# Mutation score',
     '',
-    'How much would a check find? Each line of the table is a one-line bug, put into Linux 7.3 (`scripts/mutate/mutants.mjs`),',
+    'How much would a check find? Each line of the table is a one-line bug of Linux 7.3 (`scripts/mutate/mutants.mjs`): all of them',
+    'are in one image, and the kernel’s command line says which is awake (`kvm_mutant=N`). It is configured and',
     'built as the lab’s `sw-protected-7.3` and booted under software emulation with two NUMA nodes: once with this suite, without',
     'its stress checks, and once with the kernel’s own selftests, built from the same source (`guest_memfd_test`,',
     '`set_memory_region_test`, `pre_fault_memory_test`, `private_mem_conversions_test` as it is and with two vCPUs and four',
