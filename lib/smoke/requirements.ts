@@ -33,8 +33,18 @@ export interface Unmet {
 
 /** Adds why that is so, and the remedy of the first cause, where one is found. */
 function because(unmet: Unmet, looks: readonly Look[], { machine }: Ground): Unmet {
-  const found = machine && firstCause(looks, machine());
-  if (!found) return unmet;
+  if (!machine) return unmet;
+  const found = firstCause(looks, machine());
+  if (!found) {
+    const { config, release } = machine().kernel;
+    // Nothing is found where nothing can be read, which is no proof that nothing is missing.
+    return config.source !== undefined || looks.length === 0
+      ? unmet
+      : {
+          ...unmet,
+          chain: [`why cannot be told: neither /proc/config.gz nor /boot/config-${release} can be read`],
+        };
+  }
   return { ...unmet, remedy: found.remedy, chain: [found.cause, ...(found.because ?? [])] };
 }
 

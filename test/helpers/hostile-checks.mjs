@@ -1,7 +1,13 @@
 // Checks that do what a check must never do, for the test of the runner.
-import { Kvm } from '../../dist/index.js';
+import { GuestAgent, Kvm } from '../../dist/index.js';
 
-const check = (name, run) => ({ name: `hostile/${name}`, title: name, since: '6.8', run });
+const check = (name, run, more) => ({ name: `hostile/${name}`, title: name, since: '6.8', run, ...more });
+
+/** A guest that waits for what never comes. */
+function waitingGuest(context, timeout) {
+  const agent = context.use(GuestAgent.create(context.vm()));
+  agent.execute([{ op: 'spin', gpa: 0x4000, value: 1 }], { timeout });
+}
 
 export const checks = [
   check('passes', () => {}),
@@ -22,5 +28,8 @@ export const checks = [
     throw new Error('with something open');
   }),
   check('kernel-refuses', (context) => context.vm().createGuestMemfd({ size: 1 })),
+  check('guest-hangs', (context) => waitingGuest(context, 200)),
+  check('guest-hangs-for-good', (context) => waitingGuest(context, Number.POSITIVE_INFINITY)),
+  check('dies-alone', () => process.kill(process.pid, 'SIGKILL'), { isolated: true }),
   check('passes-after-all', () => {}),
 ];

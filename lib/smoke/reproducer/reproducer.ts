@@ -124,7 +124,8 @@ export function reproducer(
   const foreign = emitted.find(({ unsupported }) => unsupported !== undefined)?.unsupported;
   if (foreign !== undefined) return { problem: `the check does what the programs do not repeat: ${foreign}` };
   program.use('open_kvm');
-  program.add('int kvm = open_kvm();');
+  program.declare('static int kvm;');
+  program.add('kvm = open_kvm();');
   if (/\bseen\b/.test(goal.misbehaves)) program.add('int seen = 0;');
   for (const [i, one] of emitted.entries()) {
     const step = steps[i] as Step;
