@@ -137,7 +137,6 @@ export const callDescriptions: Readonly<Record<CallName, CallDescription>> = {
     call: 'fallocate in a child',
     fields: [['fd', 'plain'], ['mode', { bits: FallocateMode }], offset, length],
   },
-  mappingExchangeInChild: { call: 'exchange a byte in a child', fields: [mapping, offset, ['value', 'hex']] },
 
   vcpuCreate: {
     call: 'ioctl(KVM_CREATE_VCPU)',
