@@ -36,6 +36,15 @@ const subtests = [
   ['F2', 'pre_fault_memory_test: shared memory of a private VM'],
   ['F3', 'pre_fault_memory_test: private memory'],
   ['V1', 'vm_types_test'],
+  ['C1', 'guest_memfd_conversions_test (posted): init_private'],
+  ['C2', 'guest_memfd_conversions_test (posted): init_shared'],
+  ['C3', 'guest_memfd_conversions_test (posted): indexing'],
+  ['C4', 'guest_memfd_conversions_test (posted): before allocation, shared'],
+  ['C5', 'guest_memfd_conversions_test (posted): before allocation, private'],
+  ['C6', 'guest_memfd_conversions_test (posted): unallocated folios'],
+  ['C7', 'guest_memfd_conversions_test (posted): truncate'],
+  ['C8', 'guest_memfd_conversions_test (posted): forked accesses'],
+  ['C9', 'guest_memfd_conversions_test (posted): elevated refcount'],
 ];
 
 const quoted = (found) => found.map(({ name }) => `\`${name}\``).join(', ');

@@ -29,6 +29,7 @@ describe('the catalogue', () => {
       ...range('K', 2),
       ...range('F', 3),
       ...range('V', 1),
+      ...range('C', 9),
     ];
     const actual = Object.fromEntries(
       ids.map((id) => [id, checks.filter((check) => check.upstream?.includes(id)).map((check) => check.name)]),
