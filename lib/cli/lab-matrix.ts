@@ -1,14 +1,12 @@
-import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { LabError } from '../lab/error.ts';
 import { type CachedKernel, cachedKernels, parseName, provide } from '../lab/kernels.ts';
-import { defaultJobs, type Matrix, runMatrix } from '../lab/matrix.ts';
-import { matrixMarkdown, matrixPretty } from '../reporters/matrix.ts';
-import { painter } from '../reporters/style.ts';
+import { defaultJobs, runMatrix } from '../lab/matrix.ts';
 import { checks } from '../smoke/catalogue.ts';
 import { selectChecks } from '../smoke/select.ts';
 import { ExitCode, type Io, parsing, UsageError } from './io.ts';
 import { archiveFlags, archiveOptions, interruptible } from './lab-kernels.ts';
+import { parseReporters, reporterHelp, writeReports } from './reporters.ts';
 import { tool } from './tool.ts';
 
 const help = `Usage: gmem lab matrix [NAME…] [options] [-- PATTERN…]
@@ -18,7 +16,7 @@ cell is compared with what is expected of its release. Without NAME: every kerne
 fetched or built first. Patterns select checks, as with gmem smoke.
 
 Options:
-  --reporter NAME[=FILE]   pretty, json or markdown, to standard output or FILE; may be given several times
+${reporterHelp}
   --stress S               run the stress checks too, each for S seconds
   --jobs N                 machines at once (default: one for every two processors)
   --accel HOW              tcg, kvm or auto, as with gmem lab run
@@ -28,21 +26,6 @@ Options:
 
 Exit status: 0 all as expected, 1 not, 2 wrong usage, 4 nothing could run, 130 interrupted.
 `;
-
-const renderers: Record<string, (matrix: Matrix, stream: object) => string> = {
-  pretty: (matrix, stream) => matrixPretty(matrix, painter(stream)),
-  json: (matrix) => `${JSON.stringify(matrix, null, 2)}\n`,
-  markdown: matrixMarkdown,
-};
-
-function parseReporter(text: string): { name: string; file: string | undefined } {
-  const [name = '', ...rest] = text.split('=');
-  if (!Object.hasOwn(renderers, name))
-    throw new UsageError(`there is no reporter "${name}"; there are: ${Object.keys(renderers).join(', ')}`);
-  const file = text.includes('=') ? rest.join('=') : undefined;
-  if (file === '') throw new UsageError(`--reporter ${text}: the file name is missing`);
-  return { name, file };
-}
 
 function count(name: string, text: string, most: number): number {
   if (!/^\d+$/.test(text) || Number(text) < 1 || Number(text) > most)
@@ -74,7 +57,7 @@ export async function labMatrixCommand(argv: readonly string[], io: Io): Promise
     io.stdout.write(help);
     return ExitCode.ok;
   }
-  const reporters = (values.reporter ?? ['pretty']).map(parseReporter);
+  const reporters = parseReporters(values.reporter);
   const { accel } = values;
   if (accel !== 'auto' && accel !== 'tcg' && accel !== 'kvm')
     throw new UsageError(`--accel takes auto, tcg or kvm, not "${accel}"`);
@@ -117,18 +100,7 @@ export async function labMatrixCommand(argv: readonly string[], io: Io): Promise
         io.stderr.write(`[${done}/${kernels.length}] ${kernel.name}: ${what}\n`);
       },
     });
-    let complete = true;
-    for (const { name, file } of reporters) {
-      const text = renderers[name]?.(matrix, file === undefined ? io.stdout : {}) ?? '';
-      if (file === undefined) io.stdout.write(text);
-      else
-        try {
-          writeFileSync(file, text);
-        } catch (error) {
-          complete = false;
-          io.stderr.write(`gmem lab matrix: the ${name} report could not be written: ${(error as Error).message}\n`);
-        }
-    }
+    const complete = await writeReports(matrix, reporters, io, 'gmem lab matrix');
     if (stop.signal.aborted) return ExitCode.interrupted;
     if (matrix.columns.every(({ result }) => result === undefined)) return ExitCode.nothingRan;
     const asExpected =

@@ -9,7 +9,11 @@ Commands:
   probe      what this machine's KVM offers, and why what is missing is missing
   smoke      run the smoke suite on this machine's KVM
   map        draw the memory of a small VM: private, shared, touched
+  report     render saved results, side by side, or compare two
   lab        run it on any kernel, in a virtual machine that needs no KVM
+  backend    check a memory backend as QEMU's -object takes it, and run a guest on it
+  advise     which memory backend to use, and why
+  lint       what is wrong with, ignored in or better than the memory of a QEMU command line
 
   gmem COMMAND --help tells more.  gmem --version prints the version.
 `;
@@ -18,9 +22,13 @@ type Command = (argv: readonly string[], io: Io) => Promise<number>;
 
 // Loaded when asked for: each command pays only for what it needs.
 const commands: Record<string, () => Promise<Command>> = {
+  advise: async () => (await import('./advise.ts')).adviseCommand,
+  backend: async () => (await import('./backend.ts')).backendCommand,
   lab: async () => (await import('./lab.ts')).labCommand,
   map: async () => (await import('./map.ts')).mapCommand,
+  lint: async () => (await import('./lint.ts')).lintCommand,
   probe: async () => (await import('./probe.ts')).probeCommand,
+  report: async () => (await import('./report.ts')).reportCommand,
   smoke: async () => (await import('./smoke.ts')).smokeCommand,
 };
 
@@ -43,14 +51,19 @@ async function main(argv: readonly string[]): Promise<number> {
   return (await load())(rest, process);
 }
 
-// A reader that stops reading, as `| head -1` does, is no failure of ours.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit();
-  throw error;
+// A reader that stops reading, as `| head -1` does, is no failure of ours: the command goes on, for its other reports and
+// its exit status. Anything else is one: a full disk, say.
+let unwritable = false;
+process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+  if (code === 'EPIPE' || code === 'ERR_STREAM_DESTROYED' || unwritable) return;
+  unwritable = true;
+  process.stderr.write(`gmem: standard output could not be written: ${message}\n`);
+  process.exitCode ||= ExitCode.failed;
 });
 
 try {
-  process.exitCode = await main(process.argv.slice(2));
+  const code = await main(process.argv.slice(2));
+  process.exitCode = code || (unwritable ? ExitCode.failed : ExitCode.ok);
 } catch (error) {
   const { code, message } = error as NodeJS.ErrnoException;
   if (error instanceof UsageError) {

@@ -1,14 +1,12 @@
-import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { json } from '../reporters/json.ts';
-import { pretty } from '../reporters/pretty.ts';
-import { painter } from '../reporters/style.ts';
+import { single } from '../reporters/report.ts';
 import { checks as catalogue } from '../smoke/catalogue.ts';
 import type { SuiteResult } from '../smoke/model.ts';
 import type { Launch } from '../smoke/protocol.ts';
 import { NothingRanError, runChecks } from '../smoke/runner.ts';
 import { selectChecks, shard } from '../smoke/select.ts';
 import { ExitCode, type Io, parsing, UsageError } from './io.ts';
+import { parseReporters, reporterHelp, writeReports } from './reporters.ts';
 import { catalogueJson, explanation, listing } from './smoke-catalogue.ts';
 import { openReproducers, openTrace } from './smoke-files.ts';
 import { parseInteger, parseRequired, parseSeconds, parseShard } from './smoke-options.ts';
@@ -22,7 +20,7 @@ PATTERN is a part of a check's name, a glob over the whole name, or the id of on
 Options:
   --list [--json]           list the checks and run none
   --explain NAME            tell what a check asserts and needs, and run none
-  --reporter NAME[=FILE]    pretty or json, to standard output or FILE; may be given several times (default: pretty)
+${reporterHelp}
   --timeout S               seconds that one check may take (default: 10)
   --require FEATURE,…       fail checks that would be skipped for want of one of these (--explain shows their names)
   --strict                  count expected failures (xfail) as failures
@@ -37,42 +35,6 @@ Options:
 
 Exit status: 0 no unexpected failure, 1 a check failed, 2 wrong usage, 4 nothing could run, 130 interrupted.
 `;
-
-const renderers = { pretty, json } as const;
-
-interface Reporter {
-  readonly name: keyof typeof renderers;
-  readonly file: string | undefined;
-}
-
-function parseReporter(text: string): Reporter {
-  const separator = text.indexOf('=');
-  const name = separator === -1 ? text : text.slice(0, separator);
-  if (name !== 'pretty' && name !== 'json')
-    throw new UsageError(`there is no reporter "${name}"; there are: ${Object.keys(renderers).join(', ')}`);
-  const file = separator === -1 ? undefined : text.slice(separator + 1);
-  if (file === '') throw new UsageError(`--reporter ${text}: the file name is missing`);
-  return { name, file };
-}
-
-/** Every reporter gets its turn, whatever becomes of the others. */
-function report(result: SuiteResult, reporters: readonly Reporter[], io: Io, command: string): boolean {
-  let complete = true;
-  for (const { name, file } of reporters) {
-    const text = renderers[name](result, painter(file === undefined ? io.stdout : {}));
-    if (file === undefined) {
-      io.stdout.write(text);
-      continue;
-    }
-    try {
-      writeFileSync(file, text);
-    } catch (error) {
-      complete = false;
-      io.stderr.write(`${command}: the ${name} report could not be written: ${(error as Error).message}\n`);
-    }
-  }
-  return complete;
-}
 
 function exitCode({ summary, interrupted }: SuiteResult, strict: boolean): number {
   if (interrupted) return ExitCode.interrupted;
@@ -123,7 +85,7 @@ export async function smokeCommand(argv: readonly string[], io: Io, place?: Smok
     io.stdout.write(help);
     return ExitCode.ok;
   }
-  const reporters = (values.reporter ?? ['pretty']).map(parseReporter);
+  const reporters = parseReporters(values.reporter);
   const timeoutSeconds = parseSeconds('timeout', values.timeout);
   const stressSeconds = values.stress === undefined ? undefined : parseSeconds('stress', values.stress);
   const seed = values.seed === undefined ? undefined : parseInteger('seed', values.seed, 2 ** 32 - 1);
@@ -176,7 +138,7 @@ export async function smokeCommand(argv: readonly string[], io: Io, place?: Smok
     });
     clear();
     const result = place ? place.describe(found) : found;
-    const complete = report(result, reporters, io, command);
+    const complete = await writeReports(single(result), reporters, io, command);
     const code = place?.judge && !result.interrupted ? place.judge(result) : exitCode(result, values.strict);
     if (code === ExitCode.nothingRan)
       io.stderr.write(`${command}: every check was skipped: ${result.checks[0]?.reason ?? 'no reason is known'}\n`);

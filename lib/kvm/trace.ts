@@ -39,6 +39,8 @@ const silent = [
   'mappingView',
   'mappingDetachView',
   'pinKind',
+  'populateProgress',
+  'probeAffinity',
   // It is several calls in one, which are told of one by one.
   'convert',
 ] as const;
@@ -73,7 +75,7 @@ function start(name: CallName, args: readonly unknown[], begin = performance.now
 const conversionSteps: readonly ((...words: [number, bigint, bigint, bigint]) => [CallName, readonly unknown[]])[] = [
   (vm, address, size, attributes) => ['vmSetMemoryAttributes', [vm, address, size, attributes, 0]],
   (file, offset, size, attributes) => ['guestMemfdSetMemoryAttributes', [file, offset, size, attributes, 0]],
-  (file, offset, length) => ['guestMemfdFallocate', [file, 3, offset, length]],
+  (file, offset, length) => ['fileFallocate', [file, 3, offset, length]],
   (mapping, offset, length, advice) => ['mappingAdvise', [mapping, offset, length, Number(advice)]],
 ];
 
@@ -105,7 +107,9 @@ function observed(name: CallName, call: AnyFunction): AnyFunction {
       return result;
     };
   return (...args) => {
-    const begun = start(name, args);
+    // The kernel may write into the bytes of a raw ioctl; what it was given is what counts.
+    const given = name.startsWith('raw') ? args.map((arg) => (arg instanceof Uint8Array ? arg.slice() : arg)) : args;
+    const begun = start(name, given);
     const result = call(...args);
     finish(begun, result);
     return result;

@@ -1,3 +1,4 @@
+import type { Surprise } from '../reporters/report.ts';
 import { compareReleases, expectedBug } from '../smoke/known-bugs.ts';
 import type { Check, CheckResult, Status } from '../smoke/model.ts';
 import type { NamedKernel } from './kernels.ts';
@@ -44,16 +45,6 @@ export function expectedStatus(check: Check, kernel: NamedKernel & { version: st
   });
   if (!available || compareReleases(kernel.series, check.since) < 0) return 'skip';
   return expectedBug(check.knownBugs, kernel.version) ? 'xfail' : 'pass';
-}
-
-/** A cell of the matrix that is not as expected. */
-export interface Surprise {
-  readonly kernel: string;
-  readonly check: string;
-  readonly expected: Status;
-  readonly got: Status;
-  /** What the check said. */
-  readonly reason: string | undefined;
 }
 
 /** Compares the results on one kernel with what is expected of it, in both directions. */

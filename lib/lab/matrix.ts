@@ -1,28 +1,16 @@
 import { cpus } from 'node:os';
+import type { Column, Report, Surprise } from '../reporters/report.ts';
 import { checks as catalogue } from '../smoke/catalogue.ts';
 import type { Check, SuiteResult } from '../smoke/model.ts';
 import { NothingRanError, runChecks } from '../smoke/runner.ts';
-import { type Surprise, surprises } from './expectations.ts';
+import { surprises } from './expectations.ts';
 import { inspectImage } from './image.ts';
 import type { CachedKernel } from './kernels.ts';
 import { chooseAccelerator, Lab } from './machine.ts';
 
-/** One column: a kernel and what came of it. */
-export interface MatrixColumn {
-  readonly kernel: Pick<CachedKernel, 'name' | 'series' | 'architecture' | 'version'>;
-  /** Undefined when nothing could run. */
-  readonly result: SuiteResult | undefined;
-  /** Why nothing could run. */
-  readonly problem: string | undefined;
-}
-
-/** The suite on several kernels. */
-export interface Matrix {
-  readonly schemaVersion: 1;
-  readonly tool: SuiteResult['tool'];
-  readonly startedAt: string;
-  readonly numaNodes: number;
-  readonly columns: readonly MatrixColumn[];
+/** The suite on several kernels, as `--reporter json` prints it. */
+export interface Matrix extends Report {
+  readonly columns: readonly Column[];
   readonly surprises: readonly Surprise[];
 }
 
@@ -38,7 +26,7 @@ export interface MatrixOptions {
   /** How many machines at once. */
   readonly jobs: number;
   readonly signal: AbortSignal;
-  readonly onColumn: (column: MatrixColumn) => void;
+  readonly onColumn: (column: Column) => void;
 }
 
 /** Two nodes, so that the checks of NUMA policies run. */
@@ -47,7 +35,7 @@ const machine = { cpus: 2, numaNodes: 2 } as const;
 /** How many machines of two processors this one runs without slowing them down. */
 export const defaultJobs = Math.max(1, Math.floor(cpus().length / machine.cpus));
 
-async function column(kernel: CachedKernel, options: MatrixOptions): Promise<MatrixColumn> {
+async function column(kernel: CachedKernel, options: MatrixOptions): Promise<Column> {
   const { name, series, architecture, version } = kernel;
   const about = { name, series, architecture, version };
   const image = inspectImage(kernel.image);
@@ -80,8 +68,7 @@ async function column(kernel: CachedKernel, options: MatrixOptions): Promise<Mat
 
 /** Runs the suite on every kernel, some at a time, and compares with what is expected. */
 export async function runMatrix(options: MatrixOptions): Promise<Matrix> {
-  const startedAt = new Date().toISOString();
-  const columns: MatrixColumn[] = [];
+  const columns: Column[] = [];
   const left = options.kernels.map((kernel, index) => ({ kernel, index }));
   const work = async () => {
     for (let next = left.shift(); next && !options.signal.aborted; next = left.shift()) {
@@ -98,12 +85,5 @@ export async function runMatrix(options: MatrixOptions): Promise<Matrix> {
       : [];
   });
   const done = columns.filter((one) => one !== undefined);
-  return {
-    schemaVersion: 1,
-    tool: options.tool,
-    startedAt,
-    numaNodes: machine.numaNodes,
-    columns: done,
-    surprises: found,
-  };
+  return { title: 'guest_memfd on kernels of the lab', columns: done, surprises: found };
 }

@@ -1,6 +1,6 @@
-import type { SuiteResult } from '../smoke/model.ts';
+import { onlyResult, type Report } from './report.ts';
 
-/** The result as JSON, as text that ends in a newline. */
-export function json(result: SuiteResult): string {
-  return `${JSON.stringify(result, null, 2)}\n`;
+/** A single run is its result, as schema/result.schema.json has it; anything more is as in schema/report.schema.json. */
+export function json(report: Report): string {
+  return `${JSON.stringify(onlyResult(report) ?? { schemaVersion: 2, ...report }, null, 2)}\n`;
 }

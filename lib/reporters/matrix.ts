@@ -1,152 +1,177 @@
-import type { Matrix, MatrixColumn } from '../lab/matrix.ts';
-import type { Status } from '../smoke/model.ts';
-import type { Paint } from './style.ts';
+import type { CheckResult, Status } from '../smoke/model.ts';
+import { changeText, changeTitles } from './compare.ts';
+import { headline } from './explain.ts';
+import { marks } from './marks.ts';
+import type { Screen } from './pretty.ts';
+import { type Change, type Column, duration, onlyResult, type Report, rows, type Surprise } from './report.ts';
+import { clean, fold, oneLine } from './text.ts';
 
-const shown: Record<Status, [text: string, format: Parameters<Paint>[0]]> = {
-  pass: ['pass', 'green'],
-  fail: ['FAIL', ['red', 'bold']],
-  xfail: ['xfail', 'yellow'],
-  skip: ['-', 'dim'],
-  error: ['ERROR', ['red', 'bold']],
-};
+const shown = (status: Status) => (status === 'skip' ? (['-', 'dim'] as const) : marks[status]);
 
 /** 'debian-6.18' is 6.18, 'sw-protected-7.3' is swp-7.3: the columns are many. */
-const heading = ({ kernel }: MatrixColumn) =>
-  kernel.name
+export const heading = ({ kernel }: Column): string =>
+  oneLine(kernel.name)
     .replace(/^debian-/, '')
     .replace(/^sw-protected-/, 'swp-')
     .replace('-arm64', '-arm');
 
-function rows({ columns }: Matrix): { name: string; cells: (Status | undefined)[] }[] {
-  const names = [...new Set(columns.flatMap(({ result }) => result?.checks.map((check) => check.name) ?? []))];
-  return names.map((name) => ({
-    name,
-    cells: columns.map(({ result }) => result?.checks.find((check) => check.name === name)?.status),
-  }));
-}
-
-interface Cause {
+/** A reason to skip, and on which kernels how many checks have it. */
+export interface MatrixCause {
   readonly reason: string;
-  readonly kernels: Map<string, number>;
+  readonly kernels: ReadonlyMap<string, number>;
 }
 
-/** Why checks were skipped, and on which kernels how many. */
-function causes({ columns }: Matrix): Cause[] {
-  const found = new Map<string, Cause>();
+/** Why checks were skipped. */
+export function matrixCauses({ columns }: Report): MatrixCause[] {
+  const found = new Map<string, { reason: string; kernels: Map<string, number> }>();
   for (const column of columns)
     for (const { status, reason = 'no reason given' } of column.result?.checks ?? []) {
       if (status !== 'skip') continue;
-      const cause = found.get(reason) ?? { reason, kernels: new Map<string, number>() };
+      const cause = found.get(reason) ?? { reason: oneLine(reason), kernels: new Map<string, number>() };
       cause.kernels.set(heading(column), (cause.kernels.get(heading(column)) ?? 0) + 1);
       found.set(reason, cause);
     }
   return [...found.values()];
 }
 
-const firstLine = (text: string) => text.split('\n')[0] ?? '';
+/** '6.12: 50, 6.18: 3' */
+export const causeCounts = ({ kernels }: MatrixCause): string =>
+  [...kernels].map(([kernel, count]) => `${kernel}: ${count}`).join(', ');
 
-const counts = ({ kernels }: Cause) => [...kernels].map(([kernel, count]) => `${kernel}: ${count}`).join(', ');
+function failureText(column: Column, check: CheckResult): string {
+  const { knownBug, status, name } = check;
+  const bug = knownBug ? ` (known bug ${knownBug.id}, fixed by ${knownBug.fixedBy})` : '';
+  return oneLine(`${heading(column)}: ${status} ${name}: ${headline(check)}${bug}`);
+}
 
-function failures({ columns }: Matrix): string[] {
-  return columns.flatMap((column) =>
+const failures = ({ columns }: Report) =>
+  columns.flatMap((column) =>
     (column.result?.checks ?? [])
       .filter(({ status }) => status === 'fail' || status === 'xfail' || status === 'error')
-      .map(({ name, status, failure, reason, knownBug }) => {
-        const bug = knownBug ? ` (known bug ${knownBug.id}, fixed by ${knownBug.fixedBy})` : '';
-        const seen = firstLine(
-          failure ? `${failure.message}${failure.got === undefined ? '' : `, got ${failure.got}`}` : (reason ?? ''),
-        );
-        return `${heading(column)}: ${status} ${name}: ${seen}${bug}`;
-      }),
+      .map((check) => failureText(column, check)),
   );
+
+/** 'debian-6.18, file/stat: expected pass, got fail: …' */
+export const surpriseText = ({ kernel, check, expected, got, reason }: Surprise): string =>
+  `${kernel}, ${check}: expected ${expected}, got ${got}${reason ? `: ${oneLine(reason.split('\n')[0] ?? '')}` : ''}`;
+
+const unable = ({ columns }: Report) =>
+  columns
+    .filter(({ result }) => !result)
+    .map((column) => `${heading(column)}: ${oneLine((column.problem ?? 'nothing could run').split('\n')[0] ?? '')}`);
+
+type Section = readonly [title: string, texts: readonly string[]];
+
+function changes(comparison: readonly Change[] = []): Section[] {
+  return (Object.keys(changeTitles) as Change['change'][]).map((kind) => [
+    changeTitles[kind],
+    comparison.filter(({ change }) => change === kind).map(changeText),
+  ]);
 }
 
-const notAsExpected = ({ surprises }: Matrix) =>
-  surprises.map(
-    ({ kernel, check, expected, got, reason }) =>
-      `${kernel}, ${check}: expected ${expected}, got ${got}${reason ? `: ${firstLine(reason)}` : ''}`,
-  );
-
-const unable = ({ columns }: Matrix) =>
-  columns.filter(({ problem }) => problem).map((column) => `${heading(column)}: ${firstLine(column.problem ?? '')}`);
-
-/** The matrix for a person at a terminal. */
-export function matrixPretty(matrix: Matrix, paint: Paint): string {
-  const table = rows(matrix);
-  const heads = matrix.columns.map(heading);
-  const first = Math.max(5, ...table.map(({ name }) => name.length));
-  const widths = heads.map((head) => Math.max(5, head.length));
-  const line = (name: string, cells: string[]) => `${name.padEnd(first)}  ${cells.join('  ')}`.trimEnd();
-  const lines = [
-    paint(
-      'bold',
-      line(
-        '',
-        heads.map((head, i) => head.padEnd(widths[i] ?? 0)),
-      ),
-    ),
+/** What is told below the table, in every form of it. */
+function sections(report: Report): Section[] {
+  return [
+    ...changes(report.comparison),
+    ['Could not run', unable(report)],
+    ['Failed', failures(report)],
+    ['Skipped (-)', matrixCauses(report).map((cause) => `${cause.reason} (${causeCounts(cause)})`)],
+    ['Not as expected', (report.surprises ?? []).map(surpriseText)],
   ];
-  for (const { name, cells } of table)
-    lines.push(
-      line(
-        name,
-        cells.map((status, i) => {
-          const [text, format] = status ? shown[status] : (['', 'dim'] as const);
-          return paint(format, text.padEnd(widths[i] ?? 0));
-        }),
-      ),
-    );
-  const passed = matrix.columns.map(({ result }, i) => String(result?.summary.pass ?? '').padEnd(widths[i] ?? 0));
-  const seconds = matrix.columns.map(({ result }, i) =>
-    (result ? `${(result.summary.durationMs / 1000).toFixed(0)} s` : '').padEnd(widths[i] ?? 0),
-  );
-  lines.push('', line('passed', passed), line('time, with boot', seconds), '');
-  const section = (title: string, texts: readonly string[]) => {
-    if (texts.length > 0) lines.push(paint('bold', title), ...texts.map((text) => `  ${text}`), '');
-  };
-  section('Could not run', unable(matrix));
-  section('Failed', failures(matrix));
-  section(
-    'Skipped (-)',
-    causes(matrix).map((cause) => `${cause.reason}\n    ${counts(cause)}`),
-  );
-  section('Not as expected', notAsExpected(matrix));
+}
+
+/** A sentence on all of it. */
+function verdict({ surprises, comparison }: Report): string | undefined {
+  const regressions = comparison?.filter(({ change }) => change === 'regression').length;
+  if (comparison) return regressions === 0 ? 'No regression.' : `${regressions} regressed.`;
+  if (!surprises) return undefined;
+  return surprises.length === 0
+    ? 'Everything is as expected of these releases.'
+    : `${surprises.length} not as expected.`;
+}
+
+const total = ({ result }: Column, status: Status) => (result ? String(result.summary[status]) : '');
+const time = ({ result }: Column) => (result ? duration(result.summary.durationMs) : '');
+
+/** Rows below the checks: what a column comes to. */
+const totals: readonly [name: string, value: (column: Column) => string][] = [
+  ['passed', (column) => total(column, 'pass')],
+  ['failed', (column) => (column.result ? String(column.result.summary.fail + column.result.summary.error) : '')],
+  ['skipped', (column) => total(column, 'skip')],
+  ['time', time],
+];
+
+/** The matrix for a person at a terminal. Where headings do not fit, numbers stand for them. */
+export function matrixPretty(report: Report, { paint, width = Number.POSITIVE_INFINITY }: Screen): string {
+  const { columns, title } = report;
+  const table = rows(report).map(({ name, cells }) => ({ name: oneLine(name), cells }));
+  const first = Math.max(7, ...table.map(({ name }) => name.length));
+  const values = totals.map(([, value]) => columns.map(value));
+  const names = columns.map(heading);
+  const least = columns.map((_, at) => Math.max(5, ...values.map((row) => row[at]?.length ?? 0)));
+  const room = (heads: readonly string[]) =>
+    heads.reduce((sum, head, at) => sum + 2 + Math.max(least[at] ?? 0, head.length), first);
+  const numbered = room(names) > width;
+  const heads = numbered ? columns.map((_, at) => `#${at + 1}`) : names;
+  const widths = heads.map((head, at) => Math.max(least[at] ?? 0, head.length));
+  const line = (
+    name: string,
+    cells: readonly string[],
+    format: (text: string, at: number) => string = (text) => text,
+  ) =>
+    `${name.padEnd(first)}  ${cells.map((text, at) => format(text.padEnd(widths[at] ?? 0), at)).join('  ')}`.trimEnd();
+  const lines = [paint('bold', clean(title)), ''];
+  if (numbered) lines.push(...names.map((name, at) => `${heads[at]?.padStart(3)}  ${name}`), '');
+  lines.push(paint('bold', line('', heads)));
+  for (const { name, cells } of table) {
+    const looks = cells.map((cell) => (cell ? shown(cell.status) : (['', 'dim'] as const)));
+    const texts = looks.map(([text]) => text);
+    lines.push(line(name, texts, (text, at) => paint(looks[at]?.[1] ?? 'dim', text)));
+  }
+  lines.push('', ...totals.map(([name], at) => line(name, values[at] ?? [])), '');
+  for (const [name, texts] of sections(report))
+    if (texts.length > 0)
+      lines.push(paint('bold', name), ...texts.flatMap((text) => fold(`  ${text}`, width, '    ')), '');
+  const words = verdict(report);
+  if (words) lines.push(words);
+  return `${lines.join('\n').trimEnd()}\n`;
+}
+
+/** For documents, and for the summary of a step: a run's failures and skips, or the matrix. */
+export function markdown(report: Report): string {
+  const { columns, title } = report;
+  const literal = (text: string) =>
+    oneLine(text)
+      .replace(/[\\`*_<>|[\]~]/g, '\\$&')
+      .replaceAll('@', '@\u200b');
+  const lines = [`## ${literal(title)}`, ''];
+  const cells = (texts: readonly string[]) => `| ${texts.join(' | ')} |`;
+  const only = onlyResult(report);
+  const table = rows(report);
   lines.push(
-    matrix.surprises.length === 0
-      ? 'Everything else is as expected of these releases.'
-      : `${matrix.surprises.length} not as expected.`,
+    cells(['check', ...columns.map((column) => literal(heading(column)))]),
+    `|${'---|'.repeat(columns.length + 1)}`,
   );
-  return `${lines.join('\n')}\n`;
-}
-
-/** The matrix for documents. */
-export function matrixMarkdown(matrix: Matrix): string {
-  const heads = matrix.columns.map(heading);
-  const inCell = (text: string) => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
-  const lines = [
-    `Measured on ${matrix.startedAt.slice(0, 10)} with ${matrix.columns[0]?.result?.lab?.emulator ?? 'QEMU'}, ${matrix.columns[0]?.result?.lab?.accelerator ?? 'tcg'}, ${matrix.numaNodes} NUMA nodes.`,
-    '',
-    `| check | ${heads.join(' | ')} |`,
-    `|---|${heads.map(() => '---').join('|')}|`,
-    ...rows(matrix).map(
-      ({ name, cells }) => `| ${name} | ${cells.map((status) => (status ? shown[status][0] : '')).join(' | ')} |`,
-    ),
-    `| **passed** | ${matrix.columns.map(({ result }) => result?.summary.pass ?? '').join(' | ')} |`,
-    `| **seconds, with boot** | ${matrix.columns.map(({ result }) => (result ? (result.summary.durationMs / 1000).toFixed(0) : '')).join(' | ')} |`,
-    '',
-    'Kernels:',
-    ...matrix.columns.map(({ kernel }) => `- ${kernel.name}: ${kernel.version}`),
-    '',
-  ];
-  const section = (title: string, texts: readonly string[]) => {
-    if (texts.length > 0) lines.push(`${title}:`, ...texts.map((text) => `- ${inCell(text)}`), '');
-  };
-  section('Could not run', unable(matrix));
-  section('Failed', failures(matrix));
-  section(
-    'Skipped (-)',
-    causes(matrix).map((cause) => `${cause.reason} (${counts(cause)})`),
-  );
-  section('Not as expected', notAsExpected(matrix));
+  // A run by itself is told by its counts, and by what is not as it should be.
+  if (!only)
+    for (const { name, cells: row } of table)
+      lines.push(cells([literal(name), ...row.map((cell) => (cell ? shown(cell.status)[0] : ''))]));
+  for (const [name, value] of totals) lines.push(cells([`**${name}**`, ...columns.map(value)]));
+  lines.push('');
+  if (columns.some(({ result }) => result)) {
+    lines.push('Kernels:', '');
+    for (const column of columns) {
+      const { kernel, result } = column;
+      const release = kernel.version ?? result?.host.kernelRelease ?? 'unknown';
+      const where = result?.lab ? `, ${result.lab.emulator ?? 'QEMU'}, ${result.lab.accelerator}` : '';
+      const when = result ? `, on ${result.startedAt.slice(0, 10)}` : '';
+      lines.push(`- ${literal(heading(column))}: ${literal(`${release}${where}${when}`)}`);
+    }
+    lines.push('');
+  }
+  for (const [name, texts] of sections(report))
+    if (texts.length > 0) lines.push(`${name}:`, '', ...texts.map((text) => `- ${literal(text)}`), '');
+  const words = verdict(report);
+  if (words) lines.push(words);
   return `${lines.join('\n').trimEnd()}\n`;
 }

@@ -156,9 +156,12 @@ export interface LabFacts {
   readonly boots: number;
 }
 
-/** What came out of a run: what every reporter renders, and what `--reporter json` prints. */
+/**
+ * What came out of a run: what every reporter renders, and what `--reporter json` prints, as schema/result.schema.json tells.
+ * A result of version 1 lacks what later properties hold, and is otherwise the same.
+ */
 export interface SuiteResult {
-  readonly schemaVersion: 1;
+  readonly schemaVersion: 2;
   readonly tool: { readonly name: string; readonly version: string };
   /** ISO 8601, UTC. */
   readonly startedAt: string;

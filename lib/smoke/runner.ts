@@ -273,7 +273,7 @@ export async function runChecks(options: RunnerOptions): Promise<SuiteResult> {
       ),
     );
   return {
-    schemaVersion: 1,
+    schemaVersion: 2,
     tool,
     startedAt,
     seed,

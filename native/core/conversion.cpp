@@ -16,7 +16,7 @@ Status perform(const SetFileAttributes& step, std::uint64_t& error_offset) {
 }
 
 Status perform(const PunchHole& step, std::uint64_t&) {
-    return step.file->fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, step.offset, step.length);
+    return fallocate_restarting(step.file->fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, step.offset, step.length);
 }
 
 Status perform(const Advise& step, std::uint64_t&) {

@@ -46,8 +46,8 @@ void ForkedChild::serve(const Mapping& mapping, int requests, int answers) {
     Request request;
     while (transfer<void>(::read, requests, &request, sizeof request)) {
         std::uint8_t byte = 0;
-        const GuardedOutcome outcome = request.is_store ? mapping.fill(request.offset, request.value, 1)
-                                                        : mapping.read(request.offset, &byte, 1);
+        const GuardedOutcome outcome =
+            request.is_store ? mapping.fill(request.offset, request.value, 1) : mapping.read(request.offset, &byte, 1);
         const int answer = outcome.faulted ? -EFAULT : byte;
         if (!transfer<const void>(::write, answers, &answer, sizeof answer))
             return;

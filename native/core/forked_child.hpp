@@ -10,9 +10,9 @@
 
 namespace gm {
 
-/// A child of this process, made by fork(), that touches a mapping it inherited when it is told to: what another process
-/// sees of memory that this one converts. It makes system calls and guarded accesses only, for it is the copy of one thread
-/// of many. It holds copies of all file descriptors until it is closed.
+/// A child of this process, made by fork(), that touches a mapping it inherited when it is told to: what another
+/// process sees of memory that this one converts. It makes system calls and guarded accesses only, for it is the copy
+/// of one thread of many. It holds copies of all file descriptors until it is closed.
 class ForkedChild {
   public:
     static Result<std::shared_ptr<ForkedChild>> fork(const Mapping& mapping);

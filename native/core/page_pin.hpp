@@ -18,8 +18,8 @@ class PagePin {
         pipe,              ///< vmsplice(): referenced by a pipe that nobody reads
     };
 
-    /// Pins by io_uring, and where that is not to be had (compiled out, switched off, over RLIMIT_MEMLOCK) by vmsplice().
-    /// -EFAULT where a page cannot be accessed.
+    /// Pins by io_uring, and where that is not to be had (compiled out, switched off, over RLIMIT_MEMLOCK) by
+    /// vmsplice(). -EFAULT where a page cannot be accessed.
     static Result<std::shared_ptr<PagePin>> pin(const Mapping& mapping, std::uint64_t offset, std::uint64_t length);
 
     PagePin(Kind kind, Fd fd, Fd other = {}) : kind_(kind), fd_(std::move(fd)), other_(std::move(other)) {}

@@ -9,7 +9,14 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { homedir, userInfo } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 
-const testKernels = ['debian-6.12', 'debian-6.18', 'debian-7.3', 'debian-7.3-arm64', 'sw-protected-7.3'];
+const testKernels = [
+  'debian-6.12',
+  'debian-6.18',
+  'debian-7.3',
+  'debian-7.3-arm64',
+  'sw-protected-7.3',
+  'in-place-7.3',
+];
 const args = process.argv.slice(2);
 const names = args.filter((arg) => !arg.startsWith('--'));
 const unknown = args.filter((arg) => arg.startsWith('--') && arg !== '--no-kernels');
@@ -44,6 +51,9 @@ const programs = [
   ['flex', 'flex'],
   ['bison', 'bison'],
   ['bc', 'bc'],
+  ['patch', 'patch'],
+  // The second kernel that is built differs in little from the first.
+  ['ccache', 'ccache'],
   ['aarch64-linux-gnu-g++', 'g++-aarch64-linux-gnu'],
 ];
 const headers = [

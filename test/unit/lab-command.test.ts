@@ -37,7 +37,7 @@ test.each([
   [['kernels'], /takes list, fetch, build or path/],
   [['kernels', 'fetch'], /takes names/],
   [['kernels', 'fetch', 'debian-seven'], /"debian-seven" is no name of a kernel/],
-  [['kernels', 'build', 'debian-7.3'], /takes "sw-protected"/],
+  [['kernels', 'build', 'debian-7.3'], /gmem lab kernels build takes one of/],
   [['kernels', 'path', 'debian-7.3', '--mirror', 'elsewhere'], /--mirror takes a URL/],
   [['matrix', 'nonsense'], /"nonsense" is no name of a kernel/],
   [['matrix', '--jobs', '0'], /--jobs takes 1 to 64/],

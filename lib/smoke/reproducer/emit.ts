@@ -40,6 +40,8 @@ export interface Emitted {
   readonly misbehaves?: string;
   /** The result need not be what it was. */
   readonly indifferent?: true;
+  /** A call that no program repeats. */
+  readonly unsupported?: string;
 }
 
 /** What the translation of calls goes by, besides the call at hand. */
@@ -166,9 +168,9 @@ export class Emitter {
       case 'vmSetIdentityMapAddress':
         this.#program.use('set_address');
         return { expression: `set_identity_map_address(${own}, ${number(plain[0])})` };
-      case 'guestMemfdFallocate':
+      case 'fileFallocate':
         return { expression: this.#call('allocate', own, bits(plain[0], fallocateModes), plain[1], plain[2]) };
-      case 'guestMemfdFacts': {
+      case 'fileFacts': {
         const words = wordsOf(args[1]);
         const seen = ['file_stat.st_size', 'file_stat.st_blksize', '', '', 'file_stat.st_mode', 'file_system.f_type'];
         return {
@@ -214,6 +216,38 @@ export class Emitter {
       case 'vcpuRunDone':
       case 'vcpuStop':
         return this.#run(call, own);
+      case 'rawIoctl':
+      case 'rawIoctlInChild': {
+        const [, request, bytes] = args;
+        const content = isBytes(bytes) ? this.#program.bytes(contentOf(bytes)) : 'NULL';
+        const fragment = call.name === 'rawIoctl' ? 'ioctl_bytes' : 'ioctl_in_child';
+        const length = isBytes(bytes) ? bytes.length : 0;
+        return { expression: this.#call(fragment, this.#fd(step, object), request as number, content, length) };
+      }
+      case 'rawFallocateInChild':
+        return {
+          expression: this.#call(
+            'allocate_in_child',
+            this.#fd(step, object),
+            bits(plain[0], fallocateModes),
+            plain[1],
+            plain[2],
+          ),
+        };
+      case 'mappingExchangeInChild':
+        return {
+          observations: [
+            {
+              c: this.#call('exchange_in_child', this.#at(object, plain[0]), plain[1]),
+              recorded: BigInt(Number(call.result)),
+            },
+          ],
+        };
+      case 'mappingPin':
+      case 'mappingForkChild':
+      case 'childLoad':
+      case 'childStore':
+        return { unsupported: callDescriptions[call.name].call };
       default:
         return this.#memory(call, ahead);
     }

@@ -419,4 +419,76 @@ static long nodes_of(char *memory, unsigned int pages)
 	return result_of(syscall(SYS_move_pages, 0, (unsigned long)pages, addresses, NULL, page_nodes, 0));
 }`,
   },
+
+  // ---- calls with arguments of their own, and those of children ----
+
+  ioctl_bytes: {
+    needs: ['result_of'],
+    text: `static long ioctl_bytes(int fd, unsigned long request, const void *bytes, size_t size)
+{
+	unsigned char argument[4096] = { 0 };
+
+	if (bytes)
+		memcpy(argument, bytes, size < sizeof(argument) ? size : sizeof(argument));
+	return result_of(ioctl(fd, request, bytes ? argument : NULL));
+}`,
+  },
+  child_status: {
+    text: `/* The exit code of a child, or the number of the signal that ended it, below zero. */
+static int child_status(pid_t child)
+{
+	int status;
+
+	if (child < 0 || waitpid(child, &status, 0) != child) {
+		printf("cannot be asked here: fork: %s\\n", strerror(errno));
+		exit(4);
+	}
+	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}`,
+  },
+  ioctl_in_child: {
+    needs: ['ioctl_bytes', 'child_status'],
+    text: `static long ioctl_in_child(int fd, unsigned long request, const void *bytes, size_t size)
+{
+	pid_t child = fork();
+
+	if (child == 0) {
+		long result = ioctl_bytes(fd, request, bytes, size);
+
+		_exit(result < 0 ? -result : 0);
+	}
+	return -child_status(child);
+}`,
+  },
+  allocate_in_child: {
+    needs: ['allocate', 'child_status'],
+    text: `static long allocate_in_child(int fd, int mode, uint64_t offset, uint64_t length)
+{
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(-allocate(fd, mode, offset, length));
+	return -child_status(child);
+}`,
+  },
+  exchange_in_child: {
+    needs: ['child_status'],
+    text: `/* What a child finds in a byte before it stores another value there, or its signal below zero. */
+static long exchange_in_child(char *memory, int value)
+{
+	pid_t child = fork();
+
+	if (child == 0) {
+		volatile unsigned char *at = (volatile unsigned char *)memory;
+		unsigned char before;
+
+		signal(SIGBUS, SIG_DFL);
+		signal(SIGSEGV, SIG_DFL);
+		before = *at;
+		*at = value;
+		_exit(before);
+	}
+	return child_status(child);
+}`,
+  },
 };

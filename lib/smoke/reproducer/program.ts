@@ -100,6 +100,7 @@ export class Program {
         'sys/syscall.h',
         'sys/time.h',
         'sys/vfs.h',
+        'sys/wait.h',
         'time.h',
         'unistd.h',
       ].map((file) => `#include <${file}>`),

@@ -121,6 +121,8 @@ export function reproducer(
   if (!goal) return { problem: 'no kernel call of the check shows what is wrong' };
   const program = new Program(host.architecture);
   const emitted = translate(program, goal.at + 1);
+  const foreign = emitted.find(({ unsupported }) => unsupported !== undefined)?.unsupported;
+  if (foreign !== undefined) return { problem: `the check does what the programs do not repeat: ${foreign}` };
   program.use('open_kvm');
   program.add('int kvm = open_kvm();');
   if (/\bseen\b/.test(goal.misbehaves)) program.add('int seen = 0;');

@@ -1,5 +1,5 @@
 import { callDescriptions } from '../trace/calls.ts';
-import type { CapturedCall } from '../trace/log.ts';
+import { type CapturedCall, descriptorOf } from '../trace/log.ts';
 
 /** Which objects descriptors of the process led to while calls were made. */
 class Descriptors {
@@ -13,11 +13,6 @@ class Descriptors {
   objectOf(fd: unknown): number | undefined {
     return typeof fd === 'number' ? this.#byFd.get(fd) : undefined;
   }
-}
-
-/** The descriptor that a call was given beside its own object. */
-function descriptorOf({ name, args }: CapturedCall): unknown {
-  return name === 'vmSetUserMemoryRegion' ? args[6] : name === 'map' ? args[0] : undefined;
 }
 
 /** A call, and the library's object behind the descriptor that it was given. */

@@ -67,9 +67,15 @@ function createdBy({ name, result }: NativeCall): number | bigint | undefined {
   return creates === 'map' ? unobserved.mappingAddress(result) : unobserved.fd(result);
 }
 
-/** What a descriptor leads to that a memslot or a mapping was to be made of: it may be none of the library's. */
-function fileOf({ name, args }: NativeCall): string | undefined {
-  const fd = name === 'vmSetUserMemoryRegion' ? args[6] : name === 'map' ? args[0] : undefined;
+/** The descriptor that a call was given beside its own object: it may be none of the library's. */
+export function descriptorOf({ name, args }: Pick<NativeCall, 'name' | 'args'>): unknown {
+  if (name === 'vmSetUserMemoryRegion') return args[6];
+  return name === 'map' || name.startsWith('raw') ? args[0] : undefined;
+}
+
+/** What it leads to. */
+function fileOf(call: NativeCall): string | undefined {
+  const fd = descriptorOf(call);
   if (typeof fd !== 'number' || fd < 0) return undefined;
   try {
     return readlinkSync(`/proc/self/fd/${fd}`);

@@ -1,0 +1,33 @@
+import { clean } from '../text.ts';
+
+/** HTML that is safe to insert: only {@link html} makes it, which escapes everything else. */
+export class Markup {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+type Insertable = Markup | string | number | undefined | false | readonly Insertable[];
+
+const entities: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};
+
+function insert(value: Insertable): string {
+  if (value instanceof Markup) return value.text;
+  if (value === undefined || value === false) return '';
+  if (typeof value === 'string') return clean(value).replace(/[&<>"']/g, (character) => entities[character] ?? '');
+  if (typeof value === 'number') return String(value);
+  return value.map(insert).join('');
+}
+
+/** Markup from a template: values are text unless they are markup, `false` and undefined are nothing. */
+export function html(parts: TemplateStringsArray, ...values: Insertable[]): Markup {
+  return new Markup(parts.reduce((text, part, at) => text + insert(values[at - 1]) + part));
+}
