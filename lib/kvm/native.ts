@@ -100,7 +100,6 @@ export interface Native {
   rawIoctl(fd: number, request: number, argument: Uint8Array | null): number;
   rawIoctlInChild(fd: number, request: number, argument: Uint8Array | null): number;
   rawFallocateInChild(fd: number, mode: number, offset: U64, length: U64): number;
-  mappingExchangeInChild(mapping: Handle, offset: U64, value: number): number;
 
   vcpuCreate(vm: Handle, id: number, exitBlock: Uint8Array): Handle;
   vcpuRun(vcpu: Handle, timeout: number): number;

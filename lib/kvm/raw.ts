@@ -1,6 +1,4 @@
-import { constants } from 'node:os';
-import { errnoName, KvmError } from './errors.ts';
-import type { Mapping } from './mapping.ts';
+import { KvmError } from './errors.ts';
 import { native } from './native.ts';
 
 // Calls that the objects of this package never make, because the kernel refuses them or because they belong to another
@@ -58,13 +56,4 @@ export function rawIoctlInChild(fd: number, request: number, argument: Uint8Arra
 export function fallocateInChild(fd: number, mode: number, offset: number, length: number): void {
   const result = native.rawFallocateInChild(fd, mode, offset, length);
   if (result < 0) throw new KvmError(result, 'fallocate in a child', { fd, mode, offset, length });
-}
-
-/** What a forked child found at an offset of a mapping before it stored `value` there, or the signal that it died of. */
-export function exchangeInChild(mapping: Mapping, offset: number, value: number): number | NodeJS.Signals {
-  const result = native.mappingExchangeInChild(mapping.handle, offset, value);
-  if (result >= 0) return result;
-  if (result <= -1000) throw new KvmError(result + 1000, 'fork');
-  const [name] = Object.entries(constants.signals).find(([, number]) => number === -result) ?? [];
-  return (name ?? errnoName(result)) as NodeJS.Signals;
 }

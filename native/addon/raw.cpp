@@ -43,28 +43,10 @@ Napi::Value fallocate_in_child(const Call& call) {
     return status_from(call, in_child([=] { return told(::fallocate(fd, mode, offset, length)); }));
 }
 
-/// (mapping, offset, value): a forked child stores a byte. The byte that was there, or the signal that killed the
-/// child, negative.
-Napi::Value exchange_in_child(const Call& call) {
-    const Mapping& mapping = call.mapping(0);
-    if (!mapping.contains(call.u64(1), 1))
-        throw Napi::RangeError::New(call.env(), "offset outside the mapping");
-    auto* const at = reinterpret_cast<volatile std::uint8_t*>(mapping.base()) + call.u64(1);
-    const auto value = static_cast<std::uint8_t>(call.u32(2));
-    Result<int> child = in_child([=] {
-        const std::uint8_t before = *at;
-        *at = value;
-        return static_cast<int>(before);
-    });
-    // A fork that failed has no signal's number.
-    return call.give(child.ok() ? *child : -1000 - child.error);
-}
-
 constexpr Export exports[] = {
     {"rawIoctl", ioctl_raw},
     {"rawIoctlInChild", ioctl_in_child},
     {"rawFallocateInChild", fallocate_in_child},
-    {"mappingExchangeInChild", exchange_in_child},
 };
 
 } // namespace

@@ -84,18 +84,11 @@ const list = [
     what: 'the guest keeps its mapping of the last page of a larger hole',
   },
   {
-    name: 'punch-filter-shared',
+    name: 'punch-keeps-mapping',
     file: gmem,
-    search: '\t\treturn KVM_FILTER_SHARED;',
-    replace: '\t\treturn MUTANT ? KVM_FILTER_PRIVATE : KVM_FILTER_SHARED;',
-    what: 'a hole in shared memory leaves the guest its old pages (bug B5)',
-  },
-  {
-    name: 'punch-filter-private',
-    file: gmem,
-    search: '\treturn KVM_FILTER_PRIVATE;\n}',
-    replace: '\treturn MUTANT ? KVM_FILTER_SHARED : KVM_FILTER_PRIVATE;\n}',
-    what: 'a hole in private memory leaves the guest its old pages',
+    search: '\t\tflush |= kvm_mmu_unmap_gfn_range(kvm, &gfn_range);',
+    replace: '\t\tif (!MUTANT)\n\t\t\tflush |= kvm_mmu_unmap_gfn_range(kvm, &gfn_range);',
+    what: 'the guest keeps its mappings of holes and of closed files',
   },
   // Host mappings
   {

@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 const skipped = 4;
 
 /** By the name in the table: the program, and what it is given. */
-const programs = [
+const runs = [
   ['guest_memfd_test', []],
   ['set_memory_region_test', []],
   ['pre_fault_memory_test', []],
@@ -16,10 +16,10 @@ const programs = [
   ['vm_types_test', []],
 ];
 
-/** The programs, as files to be put into the machine. */
-export const files = [...new Set(programs.map(([program]) => program))];
+/** The programs, each once. */
+export const programs = [...new Set(runs.map(([program]) => program))];
 
-export const checks = programs.map(([program, args]) => ({
+export const selftests = runs.map(([program, args]) => ({
   name: `selftest/${[program, ...args].join(' ')}`,
   title: [program, ...args].join(' '),
   since: '',

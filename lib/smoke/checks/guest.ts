@@ -130,6 +130,26 @@ export const guestChecks: readonly Check[] = [
     },
   },
   {
+    name: 'guest/punch-unmapped',
+    title: 'A hole takes the page from the guest also where no mapping of it goes away with it: it reads zero',
+    since: '6.18',
+    requires,
+    knownBugs: ['B5'],
+    run: (check) => {
+      const vm = check.vm();
+      const gmem = check.use(vm.createGuestMemfd({ size, flags: shared }));
+      // A hole in memory that the host has touched at userspace_addr takes the page from the guest by itself.
+      const decoy = check.use(mapAnonymous({ size }));
+      vm.setUserMemoryRegion({ slot: 1, guestPhysAddr: gpa, size, mapping: decoy, guestMemfd: gmem });
+      const agent = check.use(GuestAgent.create(vm));
+      agent.execute([{ op: 'fill', gpa, length: size, value: 0x77 }], { timeout });
+      gmem.punchHole(page, 2 * page);
+      guestSees(agent, page, 2 * page, 0, 'the punched pages');
+      guestSees(agent, 0, page, 0x77, 'the page before them');
+      guestSees(agent, 3 * page, page, 0x77, 'the page behind them');
+    },
+  },
+  {
     name: 'guest/closed-file',
     title: 'When file descriptor and mapping are closed under a memslot, the next guest access is a MEMORY_FAULT exit',
     since: '6.18',

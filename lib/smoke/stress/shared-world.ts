@@ -2,7 +2,7 @@ import { GuestAgent } from '../../guest/agent.ts';
 import { Advice, GuestMemfdFlag } from '../../kvm/constants.ts';
 import type { GuestMemfd } from '../../kvm/guest-memfd.ts';
 import type { Kvm } from '../../kvm/kvm.ts';
-import type { Mapping } from '../../kvm/mapping.ts';
+import { type Mapping, mapAnonymous } from '../../kvm/mapping.ts';
 import { pageSize } from '../../kvm/native.ts';
 import type { Vm } from '../../kvm/vm.ts';
 import { allBytes, CheckFailure, refused } from '../expect.ts';
@@ -67,6 +67,8 @@ export class SharedWorld implements World<SharedStep> {
   readonly #gmem: GuestMemfd;
   readonly #agent: GuestAgent;
   #mapping: Mapping;
+  /** What every second memslot has at userspace_addr, so that nothing but the file itself tells the guest of holes. */
+  readonly #decoy: Mapping;
   readonly #values: number[] = Array(pages).fill(0);
   readonly #slots = new Map<number, Slot>();
 
@@ -77,6 +79,7 @@ export class SharedWorld implements World<SharedStep> {
       flags: GuestMemfdFlag.MMAP | GuestMemfdFlag.INIT_SHARED,
     });
     this.#mapping = this.#gmem.map();
+    this.#decoy = mapAnonymous({ size: pages * page });
     this.#agent = GuestAgent.create(this.#vm, { slot: slots });
   }
 
@@ -93,7 +96,7 @@ export class SharedWorld implements World<SharedStep> {
       slot,
       guestPhysAddr: gpa + at * page,
       size: count * page,
-      mapping: this.#mapping,
+      mapping: slot % 2 ? this.#decoy : this.#mapping,
       mappingOffset: Math.min(offset, pages - count) * page,
       guestMemfd: this.#gmem,
       guestMemfdOffset: offset * page,
@@ -189,6 +192,7 @@ export class SharedWorld implements World<SharedStep> {
 
   [Symbol.dispose](): void {
     this.#agent.close();
+    this.#decoy.close();
     this.#mapping.close();
     this.#gmem.close();
     this.#vm.close();

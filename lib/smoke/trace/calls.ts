@@ -152,7 +152,6 @@ export const callDescriptions: Readonly<Record<CallName, CallDescription>> = {
     call: 'fallocate in a child',
     fields: [['fd', 'plain'], ['mode', { bits: FallocateMode }], offset, length],
   },
-  mappingExchangeInChild: { call: 'exchange a byte in a child', fields: [mapping, offset, ['value', 'hex']] },
 
   populateStart: {
     call: 'populate on threads, begins',
