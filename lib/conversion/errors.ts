@@ -15,7 +15,7 @@ export interface GuestRange {
  * - `ERR_CONVERSION_BUSY`: a page was still in use when the time was over.
  * - `ERR_CONVERSION_FAILED`: the kernel refused; `cause` is its error.
  * - `ERR_CONVERSION_REFUSED`: the policy refused the guest's request.
- * - `ERR_CLOSED`: the VM was closed before or meanwhile.
+ * - `ERR_CLOSED`: the VM was closed before or meanwhile, or the guest_memfd of a memslot before.
  */
 export type ConversionErrorCode =
   | 'ERR_CONVERSION_RANGE'

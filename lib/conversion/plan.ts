@@ -74,6 +74,14 @@ export function convertiblePieces(vm: Vm, conversion: Conversion, { model, reaso
       `memslot ${bare.slot.slot} at ${hex(bare.gpa)} has no guest_memfd, so nothing in it can be private`,
       { at: bare.gpa },
     );
+  const gone = pieces.find(({ slot }) => slot.guestMemfd?.closed);
+  if (gone)
+    throw new ConversionError(
+      'ERR_CLOSED',
+      conversion,
+      `the guest_memfd of memslot ${gone.slot.slot} at ${hex(gone.gpa)} is closed`,
+      { at: gone.gpa },
+    );
   return pieces;
 }
 

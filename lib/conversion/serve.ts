@@ -58,7 +58,7 @@ async function attempt(
     await memory.convert(request.gpa, request.size, request.to, options);
     return { request, result: 0 };
   } catch (error) {
-    if (!(error instanceof ConversionError) || error.code === 'ERR_CLOSED') throw error;
+    if (!(error instanceof ConversionError) || memory.vm.closed) throw error;
     return { request, result: -GuestErrno.EINVAL, error };
   }
 }

@@ -1,3 +1,4 @@
+import { memoryOf } from '../../conversion/memory.ts';
 import type { GuestAgent } from '../../guest/agent.ts';
 import { Capability, GuestMemfdFlag, HypercallNumber, MemoryAttribute, VmType } from '../../kvm/constants.ts';
 import { conversionModel } from '../../kvm/conversion-model.ts';
@@ -8,6 +9,7 @@ import { pageSize } from '../../kvm/native.ts';
 import type { Vm } from '../../kvm/vm.ts';
 import { type CheckContext, describeFlags } from '../context.ts';
 import { allBytes, inaccessible } from '../expect.ts';
+import type { Check, MemoryRange } from '../model.ts';
 import type { Requirement } from '../requirements.ts';
 import { gpa, guest, guestFills, guestSees } from './private-guest.ts';
 
@@ -43,6 +45,9 @@ export interface InPlaceVm {
   readonly initial: State;
 }
 
+/** The VM that a check is at. */
+const latest = new WeakMap<CheckContext, InPlaceVm>();
+
 /** Makes the VM with `pages` pages of memory, which starts in one state. */
 export function inPlaceVm(check: CheckContext, pages: number, initial: State): InPlaceVm {
   const vm = check.vm(VmType.SW_PROTECTED);
@@ -52,7 +57,40 @@ export function inPlaceVm(check: CheckContext, pages: number, initial: State): I
   const mapping = check.use(gmem.map());
   vm.setUserMemoryRegion({ slot: 10, guestPhysAddr: gpa, size, mapping, guestMemfd: gmem });
   vm.enableCapability(Capability.EXIT_HYPERCALL, [1 << HypercallNumber.MAP_GPA_RANGE]);
-  return { vm, gmem, mapping, agent: guest(check, vm), initial };
+  const memory = { vm, gmem, mapping, agent: guest(check, vm), initial };
+  latest.set(check, memory);
+  return memory;
+}
+
+/** The memory under test as reports draw it. */
+function picture({ vm, gmem }: InPlaceVm): MemoryRange[] {
+  return memoryOf(vm)
+    .map({ gpa, size: gmem.size })
+    .segments.map(({ gpa: at, size, state, resident }) => ({
+      gpa: `0x${at.toString(16)}`,
+      size,
+      state: state === 'unbacked' ? 'hole' : resident === false ? 'untouched' : state,
+    }));
+}
+
+/** The same check, with a picture of its memory in its failure. */
+export function pictured(check: Check): Check {
+  return {
+    ...check,
+    run: async (context) => {
+      try {
+        await check.run(context);
+      } catch (error) {
+        const memory = latest.get(context);
+        try {
+          if (memory) context.memory = picture(memory);
+        } catch {
+          // The VM is closed or broken: the failure itself says more than this would.
+        }
+        throw error;
+      }
+    },
+  };
 }
 
 /** Tries something with memory that starts private and with memory that starts shared, untouched and allocated. */

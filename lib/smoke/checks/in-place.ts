@@ -12,6 +12,7 @@ import {
   inPlaceConversion,
   inPlaceVm,
   other,
+  pictured,
   type State,
   takesWrites,
 } from './in-place-guest.ts';
@@ -53,8 +54,7 @@ function* choices(count: number): Generator<readonly number[]> {
   }
 }
 
-/** In-place conversion: KVM_SET_MEMORY_ATTRIBUTES2 on a guest_memfd, which is pending. */
-export const inPlaceChecks: readonly Check[] = [
+const plain: readonly Check[] = [
   {
     name: 'in-place/init-private',
     title: 'Memory that starts private: the host gets SIGBUS until it is shared, and contents stay there and back',
@@ -299,3 +299,6 @@ export const inPlaceChecks: readonly Check[] = [
     },
   },
 ];
+
+/** In-place conversion: KVM_SET_MEMORY_ATTRIBUTES2 on a guest_memfd, which is pending. */
+export const inPlaceChecks: readonly Check[] = plain.map(pictured);
