@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { json } from '../../lib/reporters/json.ts';
 import { pretty } from '../../lib/reporters/pretty.ts';
+import { single } from '../../lib/reporters/report.ts';
 import { painter } from '../../lib/reporters/style.ts';
 import { checks } from '../../lib/smoke/catalogue.ts';
 import { compareReleases, expectedBug, knownBugs } from '../../lib/smoke/known-bugs.ts';
@@ -96,7 +97,7 @@ const results: CheckResult[] = [
   { ...base, name: 'b/broke', status: 'error', reason: 'line one\nline two' },
 ];
 const suite: SuiteResult = {
-  schemaVersion: 1,
+  schemaVersion: 2,
   tool: { name: 'guest-memfd', version: '0' },
   startedAt: '2026-11-24T00:00:00Z',
   host: {
@@ -122,7 +123,7 @@ describe('reporters', () => {
   });
 
   test('pretty shows failures in full, skips by cause, and known bugs', () => {
-    const text = pretty(suite, painter({}, {}));
+    const text = pretty(single(suite), { paint: painter({}, {}) });
     expect(text).toContain('FAIL   fails 1.3 ms');
     expect(text).toMatch(/expected: 0x1\n\s+got: {6}0x2\n\s+with: {5}VM type 0/);
     expect(text).toContain('known kernel bug B4: overflow; fixed by commit eba85fee7fc6');
@@ -144,6 +145,6 @@ describe('reporters', () => {
   });
 
   test('json is the model itself', () => {
-    expect(JSON.parse(json(suite))).toEqual(suite);
+    expect(JSON.parse(json(single(suite)))).toEqual(suite);
   });
 });
