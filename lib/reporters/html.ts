@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { checkItem, statuses, statusNames } from './html/check.ts';
 import { Markup, html as markup } from './html/markup.ts';
 import { comparison, counts, host, knownBugs, matrix, skips, surprises, unable } from './html/sections.ts';
+import { headings } from './matrix.ts';
 import { bySubject, type Column, isTrouble, type Report } from './report.ts';
 
 const asset = (name: string) => readFileSync(new URL(`../../assets/${name}`, import.meta.url), 'utf8');
@@ -52,9 +53,9 @@ function run(column: Column, at: number, many: boolean): Markup {
     markup`<span class="dim">${result.summary.pass} of ${result.checks.length} passed${
       failed.length > 0 && markup`, <b class="t-fail">${result.summary.fail + result.summary.error} failed</b>`
     }</span>`;
-  return markup`<details class="run" id="run${at + 1}"${failed.length > 0 && markup` open`}><summary><span class="kernel">${kernel.name}</span> ${sum}</summary>${
+  return markup`<details class="run" id="run${at + 1}"${failed.length > 0 && markup` open`}><summary class="run-head"><span class="kernel">${kernel.name}</span> ${sum}</summary>${
     result &&
-    markup`${counts(result)}<details class="machine"><summary>Machine and kernel</summary>${host(result)}</details>`
+    markup`${counts(result)}<details class="machine"><summary class="fold">Machine and kernel</summary>${host(result)}</details>`
   }${content}</details>`;
 }
 
@@ -71,7 +72,7 @@ export function html(report: Report): string {
   const when = [...new Set([times[0], times.at(-1)])].filter(Boolean).join(' to ');
   const about = result
     ? `Linux ${result.host.kernelRelease} on ${result.host.architecture}, ${result.host.cpu}`
-    : columns.map(({ kernel }) => kernel.name).join(' · ');
+    : `${columns.length} runs: ${[...headings(columns).values()].join(', ')}`;
   const sections = [comparison(report), matrix(report), surprises(report), knownBugs(report), skips(report)];
   const page = markup`<!doctype html>
 <html lang="en">
@@ -89,7 +90,7 @@ export function html(report: Report): string {
 <main>
 ${
   result &&
-  markup`<section id="summary" aria-label="Summary">${counts(result)}<details class="machine"><summary>Machine and kernel</summary>${host(result)}</details></section>`
+  markup`<section id="summary" aria-label="Summary">${counts(result)}<details class="machine"><summary class="fold">Machine and kernel</summary>${host(result)}</details></section>`
 }
 ${toolbar(report)}
 ${many && sections}

@@ -13,7 +13,8 @@ const description = (name: string) =>
     .replace(/^[- ]+/, '') || '_';
 
 function directive(check: CheckResult): string {
-  const why = headline(check);
+  // The kernel's own reader takes a '# SKIP' for the directive wherever in the line it is.
+  const why = headline(check).replace(/#\s+/g, '#');
   if (check.status === 'skip') return ` # SKIP ${why}`;
   // As kselftest has it: ok, so that a reader who knows no XFAIL does not take a known bug for a regression.
   if (check.status === 'xfail') return ` # XFAIL ${check.knownBug?.id ?? ''} ${why}`;
@@ -48,7 +49,8 @@ const subjects = ({ checks }: SuiteResult) =>
   ]);
 
 function columnLines({ kernel, result, problem = '' }: Column, number: number): string[] {
-  if (!result) return [`not ok ${number} ${description(kernel.name)} # ERROR ${oneLine(problem)}`.trimEnd()];
+  if (!result)
+    return [`not ok ${number} ${description(kernel.name)} # ERROR ${oneLine(problem).replace(/#\s+/g, '#')}`.trimEnd()];
   return [...indent(subjects(result)), parentLine(kernel.name, number, result.checks)];
 }
 

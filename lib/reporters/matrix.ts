@@ -8,12 +8,21 @@ import { clean, fold, oneLine } from './text.ts';
 
 const shown = (status: Status) => (status === 'skip' ? (['-', 'dim'] as const) : marks[status]);
 
-/** 'debian-6.18' is 6.18, 'sw-protected-7.3' is swp-7.3: the columns are many. */
-export const heading = ({ kernel }: Column): string =>
-  oneLine(kernel.name)
+/** 'debian-6.18' is 6.18, '6.18.44+deb13-amd64' is 6.18.44: the columns are many. */
+const shorten = (name: string) =>
+  name
     .replace(/^debian-/, '')
     .replace(/^sw-protected-/, 'swp-')
-    .replace('-arm64', '-arm');
+    .replace('-arm64', '-arm')
+    .replace(/^(\d+\.\d+(?:\.\d+)?(?:-rc\d+)?)[-+]\S*/, '$1');
+
+/** What stands above each column: its kernel's name, short where that is still told apart from the others. */
+export function headings(columns: readonly Column[]): Map<Column, string> {
+  const names = columns.map(({ kernel }) => oneLine(kernel.name));
+  const short = names.map(shorten);
+  const own = (name: string) => short.indexOf(name) === short.lastIndexOf(name);
+  return new Map(columns.map((column, at) => [column, (own(short[at] ?? '') ? short[at] : names[at]) ?? '']));
+}
 
 /** A reason to skip, and on which kernels how many checks have it. */
 export interface MatrixCause {
@@ -23,12 +32,14 @@ export interface MatrixCause {
 
 /** Why checks were skipped. */
 export function matrixCauses({ columns }: Report): MatrixCause[] {
+  const names = headings(columns);
   const found = new Map<string, { reason: string; kernels: Map<string, number> }>();
   for (const column of columns)
     for (const { status, reason = 'no reason given' } of column.result?.checks ?? []) {
       if (status !== 'skip') continue;
       const cause = found.get(reason) ?? { reason: oneLine(reason), kernels: new Map<string, number>() };
-      cause.kernels.set(heading(column), (cause.kernels.get(heading(column)) ?? 0) + 1);
+      const name = names.get(column) ?? '';
+      cause.kernels.set(name, (cause.kernels.get(name) ?? 0) + 1);
       found.set(reason, cause);
     }
   return [...found.values()];
@@ -38,17 +49,17 @@ export function matrixCauses({ columns }: Report): MatrixCause[] {
 export const causeCounts = ({ kernels }: MatrixCause): string =>
   [...kernels].map(([kernel, count]) => `${kernel}: ${count}`).join(', ');
 
-function failureText(column: Column, check: CheckResult): string {
+function failureText(kernel: string, check: CheckResult): string {
   const { knownBug, status, name } = check;
   const bug = knownBug ? ` (known bug ${knownBug.id}, fixed by ${knownBug.fixedBy})` : '';
-  return oneLine(`${heading(column)}: ${status} ${name}: ${headline(check)}${bug}`);
+  return oneLine(`${kernel}: ${status} ${name}: ${headline(check)}${bug}`);
 }
 
 const failures = ({ columns }: Report) =>
-  columns.flatMap((column) =>
+  [...headings(columns)].flatMap(([column, kernel]) =>
     (column.result?.checks ?? [])
       .filter(({ status }) => status === 'fail' || status === 'xfail' || status === 'error')
-      .map((check) => failureText(column, check)),
+      .map((check) => failureText(kernel, check)),
   );
 
 /** 'debian-6.18, file/stat: expected pass, got fail: …' */
@@ -56,9 +67,9 @@ export const surpriseText = ({ kernel, check, expected, got, reason }: Surprise)
   `${kernel}, ${check}: expected ${expected}, got ${got}${reason ? `: ${oneLine(reason.split('\n')[0] ?? '')}` : ''}`;
 
 const unable = ({ columns }: Report) =>
-  columns
-    .filter(({ result }) => !result)
-    .map((column) => `${heading(column)}: ${oneLine((column.problem ?? 'nothing could run').split('\n')[0] ?? '')}`);
+  [...headings(columns)]
+    .filter(([{ result }]) => !result)
+    .map(([{ problem = 'nothing could run' }, name]) => `${name}: ${oneLine(problem.split('\n')[0] ?? '')}`);
 
 type Section = readonly [title: string, texts: readonly string[]];
 
@@ -107,7 +118,7 @@ export function matrixPretty(report: Report, { paint, width = Number.POSITIVE_IN
   const table = rows(report).map(({ name, cells }) => ({ name: oneLine(name), cells }));
   const first = Math.max(7, ...table.map(({ name }) => name.length));
   const values = totals.map(([, value]) => columns.map(value));
-  const names = columns.map(heading);
+  const names = [...headings(columns).values()];
   const least = columns.map((_, at) => Math.max(5, ...values.map((row) => row[at]?.length ?? 0)));
   const room = (heads: readonly string[]) =>
     heads.reduce((sum, head, at) => sum + 2 + Math.max(least[at] ?? 0, head.length), first);
@@ -148,10 +159,8 @@ export function markdown(report: Report): string {
   const cells = (texts: readonly string[]) => `| ${texts.join(' | ')} |`;
   const only = onlyResult(report);
   const table = rows(report);
-  lines.push(
-    cells(['check', ...columns.map((column) => literal(heading(column)))]),
-    `|${'---|'.repeat(columns.length + 1)}`,
-  );
+  const names = [...headings(columns).values()];
+  lines.push(cells(['check', ...names.map(literal)]), `|${'---|'.repeat(columns.length + 1)}`);
   // A run by itself is told by its counts, and by what is not as it should be.
   if (!only)
     for (const { name, cells: row } of table)
@@ -160,12 +169,11 @@ export function markdown(report: Report): string {
   lines.push('');
   if (columns.some(({ result }) => result)) {
     lines.push('Kernels:', '');
-    for (const column of columns) {
-      const { kernel, result } = column;
+    for (const [at, { kernel, result }] of columns.entries()) {
       const release = kernel.version ?? result?.host.kernelRelease ?? 'unknown';
       const where = result?.lab ? `, ${result.lab.emulator ?? 'QEMU'}, ${result.lab.accelerator}` : '';
       const when = result ? `, on ${result.startedAt.slice(0, 10)}` : '';
-      lines.push(`- ${literal(heading(column))}: ${literal(`${release}${where}${when}`)}`);
+      lines.push(`- ${literal(names[at] ?? '')}: ${literal(`${release}${where}${when}`)}`);
     }
     lines.push('');
   }

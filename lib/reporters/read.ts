@@ -54,12 +54,13 @@ function parse(text: string): Json {
 /** Version 1 lacks what later properties hold; nothing of it has another meaning. */
 const upgrade = (value: Json): Json => ({ ...value, schemaVersion: 2 });
 
-/** The error that is deepest in the document says most; those above it only tell that something below is wrong. */
+/** These only tell that something below is wrong. */
+const containers = ['properties', 'items', '$ref', 'additionalProperties'];
+
 function check(name: 'result' | 'report', value: Json): void {
   const { valid, errors } = validator(name).validate(value);
   if (valid) return;
-  const depth = (at: string) => at.split('/').length;
-  const worst = [...errors].sort((a, b) => depth(b.instanceLocation) - depth(a.instanceLocation))[0];
+  const worst = errors.find(({ keyword }) => !containers.includes(keyword)) ?? errors[0];
   const at = worst?.instanceLocation.replace(/^#\/?/, '').replaceAll('/', '.');
   throw new ResultError(`${at ? `at ${at}` : 'at the top'}: ${worst?.error.replace(/\.$/, '')}`);
 }

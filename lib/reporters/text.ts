@@ -1,15 +1,19 @@
+const controls =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are the ones to be shown
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufffe\uffff]/g;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: as above
+const suspicious = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]/;
+
 /**
  * Text of a kernel, a check or a stack trace, as every format takes it: what would drive a terminal, break a line or is no
  * character of XML is shown by its number. Tabs and newlines stay.
  */
 export function clean(text: string): string {
+  // Nearly every text is clean, and a report has ten thousands of them.
+  if (!suspicious.test(text)) return text;
   return text
     .replace(/\r\n/g, '\n')
-    .replace(
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: those are the ones to be shown
-      /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufffe\uffff]/g,
-      (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`,
-    )
+    .replace(controls, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`)
     .replace(/\p{Surrogate}/gu, '\ufffd');
 }
 

@@ -1,7 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { json } from '../../lib/reporters/json.ts';
+import { pretty } from '../../lib/reporters/pretty.ts';
+import { single } from '../../lib/reporters/report.ts';
+import { painter } from '../../lib/reporters/style.ts';
 import { checks } from '../../lib/smoke/catalogue.ts';
 import { compareReleases, expectedBug, knownBugs } from '../../lib/smoke/known-bugs.ts';
+import { type CheckResult, type SuiteResult, summarise } from '../../lib/smoke/model.ts';
 import { selectChecks } from '../../lib/smoke/select.ts';
 
 describe('the catalogue', () => {
@@ -88,5 +93,85 @@ describe('selecting', () => {
 
   test('tells patterns that match nothing', () => {
     expect(selectChecks(checks, ['G99', 'stat', '(['])).toMatchObject({ unmatched: ['G99', '(['] });
+  });
+});
+
+const base = { title: 'It holds', durationMs: 1.25, since: '6.8' };
+const results: CheckResult[] = [
+  { ...base, name: 'a/passes', status: 'pass', notes: ['a note'], upstream: ['G1'] },
+  {
+    ...base,
+    name: 'a/fails',
+    status: 'fail',
+    failure: { message: 'it did not', expected: '0x1', got: '0x2', configuration: 'VM type 0' },
+  },
+  {
+    ...base,
+    name: 'b/is-known',
+    status: 'xfail',
+    failure: { message: 'accepted' },
+    knownBug: { id: 'B4', title: 'overflow', fixedBy: 'eba85fee7fc6' },
+  },
+  {
+    ...base,
+    name: 'b/is-fixed',
+    status: 'pass',
+    unexpectedPass: true,
+    knownBug: { id: 'B4', title: 'overflow', fixedBy: 'eba85fee7fc6' },
+  },
+  { ...base, name: 'b/skipped', status: 'skip', reason: 'one node', remedy: 'Use two' },
+  { ...base, name: 'b/skipped-too', status: 'skip', reason: 'one node', remedy: 'Use two' },
+  { ...base, name: 'b/broke', status: 'error', reason: 'line one\nline two' },
+];
+const suite: SuiteResult = {
+  schemaVersion: 2,
+  tool: { name: 'guest-memfd', version: '0' },
+  startedAt: '2026-11-24T00:00:00Z',
+  host: {
+    kernelRelease: '6.18.44',
+    kernelVersion: '#1',
+    architecture: 'x64',
+    cpu: 'CPU',
+    cpus: 1,
+    memoryBytes: 1,
+    pageSize: 4096,
+    numaNodes: 1,
+    nodeVersion: 'v20',
+    capabilities: {},
+    vmTypes: [0],
+  },
+  summary: summarise(results, 1234),
+  checks: results,
+};
+
+describe('reporters', () => {
+  test('counts', () => {
+    expect(suite.summary).toEqual({ pass: 2, fail: 1, xfail: 1, skip: 2, error: 1, durationMs: 1234 });
+  });
+
+  test('pretty shows failures in full, skips by cause, and known bugs', () => {
+    const text = pretty(single(suite), { paint: painter({}, {}) });
+    expect(text).toContain('FAIL   fails 1.3 ms');
+    expect(text).toMatch(/expected: 0x1\n\s+got: {6}0x2\n\s+with: {5}VM type 0/);
+    expect(text).toContain('known kernel bug B4: overflow; fixed by commit eba85fee7fc6');
+    expect(text).toContain('fixed by a backport of eba85fee7fc6?');
+    expect(text).toContain('  one node. Use two\n    b/skipped, b/skipped-too\n');
+    expect(text).toMatch(/line one\n\s+line two/);
+    expect(text.endsWith('7 checks: 2 pass, 1 fail, 1 xfail, 2 skip, 1 error in 1.23 s\n')).toBe(true);
+    expect(text).not.toContain('\x1b');
+  });
+
+  test('colours are for terminals, and as the environment wants', () => {
+    const coloured = (stream: { isTTY?: boolean }, env: NodeJS.ProcessEnv) => painter(stream, env)('red', 'x') !== 'x';
+    expect(coloured({ isTTY: true }, {})).toBe(true);
+    expect(coloured({}, {})).toBe(false);
+    expect(coloured({ isTTY: true }, { NO_COLOR: '1' })).toBe(false);
+    expect(coloured({ isTTY: true }, { TERM: 'dumb' })).toBe(false);
+    expect(coloured({}, { FORCE_COLOR: '1' })).toBe(true);
+    expect(coloured({ isTTY: true }, { FORCE_COLOR: '0' })).toBe(false);
+  });
+
+  test('json is the model itself', () => {
+    expect(JSON.parse(json(single(suite)))).toEqual(suite);
   });
 });

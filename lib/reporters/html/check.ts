@@ -36,7 +36,7 @@ const row = (name: string, value: string | undefined) =>
 
 function calls({ failure }: CheckResult): Markup | undefined {
   if (!failure?.calls?.length) return undefined;
-  return html`<details class="trace"><summary>The last ${failure.calls.length} kernel calls</summary><div class="scroll" role="region" aria-label="Kernel calls" tabindex="0"><table><thead><tr><th scope="col">at ms</th><th scope="col">call</th><th scope="col">result</th><th scope="col">took ms</th></tr></thead><tbody>${failure.calls.map(
+  return html`<details class="trace"><summary class="fold">The last ${failure.calls.length} kernel calls</summary><div class="scroll" role="region" aria-label="Kernel calls" tabindex="0"><table><thead><tr><th scope="col">at ms</th><th scope="col">call</th><th scope="col">result</th><th scope="col">took ms</th></tr></thead><tbody>${failure.calls.map(
     (call) =>
       html`<tr${call.errno !== undefined && html` class="refused"`}><td class="n">${call.atMs.toFixed(3)}</td><td><code>${call.call}</code> <code class="dim">${callArguments(call)}</code></td><td><code>${callResult(call)}</code></td><td class="n">${call.durationMs.toFixed(3)}</td></tr>`,
   )}</tbody></table></div></details>`;
@@ -44,7 +44,7 @@ function calls({ failure }: CheckResult): Markup | undefined {
 
 function guest({ failure }: CheckResult): Markup | undefined {
   if (!failure?.guest) return undefined;
-  return html`<details class="trace"><summary>The vCPU</summary><dl class="registers">${Object.entries(
+  return html`<details class="trace"><summary class="fold">The vCPU</summary><dl class="registers">${Object.entries(
     failure.guest,
   ).map(([name, value]) => html`<div><dt>${name}</dt><dd><code>${value}</code></dd></div>`)}</dl></details>`;
 }
@@ -68,7 +68,7 @@ function body(check: CheckResult): Markup {
 /** A check that unfolds. Those that a reader has come for are open. */
 export function checkItem(check: CheckResult, column: number, open: boolean): Markup {
   const { status, name, durationMs } = check;
-  return html`<details class="check" id="${checkId(column, name)}" data-status="${status}"${open && html` open`}><summary>${pill(status)}<span class="name"><span class="dim">${subjectOf(name)}/</span>${propertyOf(name)}${
+  return html`<details class="check" id="${checkId(column, name)}" data-status="${status}"${open && html` open`}><summary class="head">${pill(status)}<span class="name"><span class="dim">${subjectOf(name)}/</span>${propertyOf(name)}${
     check.unexpectedPass && html` <span class="tag">bug is gone</span>`
   }</span><span class="time">${status !== 'skip' && duration(durationMs)}</span></summary>${body(check)}</details>
 `;

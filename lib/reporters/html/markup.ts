@@ -22,12 +22,19 @@ const entities: Readonly<Record<string, string>> = {
 function insert(value: Insertable): string {
   if (value instanceof Markup) return value.text;
   if (value === undefined || value === false) return '';
-  if (typeof value === 'string') return clean(value).replace(/[&<>"']/g, (character) => entities[character] ?? '');
+  if (typeof value === 'string') {
+    const text = clean(value);
+    return /[&<>"']/.test(text) ? text.replace(/[&<>"']/g, (character) => entities[character] ?? '') : text;
+  }
   if (typeof value === 'number') return String(value);
-  return value.map(insert).join('');
+  let text = '';
+  for (const one of value) text += insert(one);
+  return text;
 }
 
 /** Markup from a template: values are text unless they are markup, `false` and undefined are nothing. */
 export function html(parts: TemplateStringsArray, ...values: Insertable[]): Markup {
-  return new Markup(parts.reduce((text, part, at) => text + insert(values[at - 1]) + part));
+  let text = parts[0] ?? '';
+  for (const [at, value] of values.entries()) text += insert(value) + parts[at + 1];
+  return new Markup(text);
 }

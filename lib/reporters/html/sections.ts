@@ -1,7 +1,7 @@
 import type { CheckResult, SuiteResult } from '../../smoke/model.ts';
 import { skipCauses } from '../causes.ts';
 import { changeTitles } from '../compare.ts';
-import { heading, surpriseText } from '../matrix.ts';
+import { causeCounts, headings, matrixCauses, surpriseText } from '../matrix.ts';
 import { bytes, type Change, type Column, duration, onlyResult, type Report, rows } from '../report.ts';
 import { checkId, commit, pill, statuses, statusNames } from './check.ts';
 import { html, type Markup } from './markup.ts';
@@ -80,6 +80,7 @@ function cell(check: CheckResult | undefined, column: number): Markup {
 export function matrix(report: Report): Markup | undefined {
   const { columns } = report;
   if (columns.length < 2) return undefined;
+  const names = [...headings(columns).values()];
   const sums: readonly [string, (result: SuiteResult) => string | number][] = [
     ['passed', ({ summary }) => summary.pass],
     ['failed or error', ({ summary }) => summary.fail + summary.error],
@@ -87,8 +88,8 @@ export function matrix(report: Report): Markup | undefined {
     ['skipped', ({ summary }) => summary.skip],
     ['time', ({ summary }) => duration(summary.durationMs)],
   ];
-  const table = html`<table class="matrix"><thead><tr><th scope="col">check</th>${columns.map(
-    (column, at) => html`<th scope="col"><a href="#run${at + 1}">${heading(column)}</a></th>`,
+  const table = html`<table class="matrix"><thead><tr><th scope="col">check</th>${names.map(
+    (name, at) => html`<th scope="col"><a href="#run${at + 1}">${name}</a></th>`,
   )}</tr></thead><tbody>${rows(report).map(
     ({ name, cells }) =>
       html`<tr data-statuses="${[...new Set(cells.map((one) => one?.status))].join(' ')}"><th scope="row">${name}</th>${cells.map(cell)}</tr>
@@ -116,6 +117,7 @@ export function surprises({ surprises: found }: Report): Markup | undefined {
 
 /** Kernel bugs that were met. */
 export function knownBugs(report: Report): Markup | undefined {
+  const names = headings(report.columns);
   const met = report.columns.flatMap((column, at) =>
     (column.result?.checks ?? []).flatMap((check) =>
       check.knownBug ? [{ bug: check.knownBug, check, column, at }] : [],
@@ -130,35 +132,34 @@ export function knownBugs(report: Report): Markup | undefined {
         .filter((one) => one.bug.id === bug.id)
         .map(
           ({ check, column, at }) =>
-            html`<a class="ref" href="#${checkId(at, check.name)}">${check.name}${many && ` on ${heading(column)}`}${check.unexpectedPass && ' (bug is gone)'}</a> `,
+            html`<a class="ref" href="#${checkId(at, check.name)}">${check.name}${many && ` on ${names.get(column)}`}${check.unexpectedPass && ' (bug is gone)'}</a> `,
         )}</p></li>`,
   );
   return section('bugs', 'Known kernel bugs', html`<ul class="cards">${items}</ul>`);
 }
 
-/** Why checks were skipped, by cause. */
-export function skips(report: Report): Markup | undefined {
-  const only = onlyResult(report);
-  const all = report.columns.flatMap((column, at) =>
-    (column.result?.checks ?? []).map((check) => ({ check, at, column })),
+const skipped = (items: readonly Markup[]) =>
+  items.length > 0 && section('skipped', 'Why checks were skipped', html`<ul class="cards">${items}</ul>`);
+
+/** Why checks were skipped, by cause: with the checks for a run, with their numbers for several. */
+export function skips(report: Report): Markup | false {
+  const result = onlyResult(report);
+  if (!result)
+    return skipped(
+      matrixCauses(report).map(
+        (cause) => html`<li><p>${cause.reason}.</p><p class="small dim">${causeCounts(cause)}</p></li>`,
+      ),
+    );
+  return skipped(
+    skipCauses(result.checks).map(
+      ({ reason, remedy, chain, checks }) =>
+        html`<li><p>${reason}.${remedy && html` <span class="dim">${remedy}.</span>`}</p>${
+          chain.length > 0 && html`<ol class="chain">${chain.map((one) => html`<li>because ${one}</li>`)}</ol>`
+        }<details><summary class="fold">${checks.length} ${checks.length === 1 ? 'check' : 'checks'}</summary><p class="small">${checks.map(
+          ({ name }) => html`<a class="ref" href="#${checkId(0, name)}">${name}</a> `,
+        )}</p></details></li>`,
+    ),
   );
-  const causes = skipCauses(all.map(({ check }) => check));
-  if (causes.length === 0) return undefined;
-  const places = new Map(all.map((one) => [one.check, one]));
-  const items = causes.map(({ reason, remedy, chain, checks }) => {
-    const links = checks.flatMap((check) => {
-      const place = places.get(check);
-      return place
-        ? [
-            html`<a class="ref" href="#${checkId(place.at, check.name)}">${check.name}${!only && ` on ${heading(place.column)}`}</a> `,
-          ]
-        : [];
-    });
-    return html`<li><p>${reason}.${remedy && html` <span class="dim">${remedy}.</span>`}</p>${
-      chain.length > 0 && html`<ol class="chain">${chain.map((one) => html`<li>because ${one}</li>`)}</ol>`
-    }<details><summary>${checks.length} ${checks.length === 1 ? 'check' : 'checks'}</summary><p class="small">${links}</p></details></li>`;
-  });
-  return section('skipped', 'Why checks were skipped', html`<ul class="cards">${items}</ul>`);
 }
 
 /** A column that never came to a check. */
