@@ -27,11 +27,13 @@ export * from './kvm/constants.ts';
 export { type ConversionAnswer, type ConversionModel, conversionModel } from './kvm/conversion-model.ts';
 export { errnoName, KvmError, MemoryAccessError } from './kvm/errors.ts';
 export type * from './kvm/exits.ts';
-export { GuestMemfd, type GuestMemfdStat } from './kvm/guest-memfd.ts';
+export { GuestMemfd } from './kvm/guest-memfd.ts';
 export { Kvm } from './kvm/kvm.ts';
 export { type MapOptions, Mapping, mapAnonymous, type PolicyAt } from './kvm/mapping.ts';
+export { type FileStat, MemoryFile } from './kvm/memory-file.ts';
 export { pageSize } from './kvm/native.ts';
 export type { PagePin } from './kvm/page-pin.ts';
+export { type Populated, type PopulateOptions, populate } from './kvm/populate.ts';
 export { guestProgram } from './kvm/program.ts';
 export type { Range } from './kvm/range-map.ts';
 export type {

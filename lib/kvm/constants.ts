@@ -73,7 +73,29 @@ export const ExitReason = {
 export const Protection = { NONE: 0, READ: 1, WRITE: 2, EXEC: 4 } as const;
 
 /** Flags of a mapping (MAP_*), with the numbers shared by x86-64 and arm64. */
-export const MapFlag = { SHARED: 1, PRIVATE: 2, ANONYMOUS: 0x20, NORESERVE: 0x4000, POPULATE: 0x8000 } as const;
+export const MapFlag = {
+  SHARED: 1,
+  PRIVATE: 2,
+  /** As SHARED, but flags that the kernel does not know are refused. */
+  SHARED_VALIDATE: 3, // 4.15
+  ANONYMOUS: 0x20,
+  NORESERVE: 0x4000,
+  POPULATE: 0x8000,
+  /** With SHARED_VALIDATE, on a DAX file: what was stored is on the medium without fsync. */
+  SYNC: 0x8_0000, // 4.15
+} as const;
+
+/** Flags of `MemoryFile.memfd` (MFD_*); the binary logarithm of a huge page's size goes to bit 26 and up. */
+export const MemfdFlag = {
+  ALLOW_SEALING: 2, // 3.17
+  HUGETLB: 4, // 4.14
+} as const;
+
+/** Seals of a memfd (F_SEAL_*), which cannot be taken off again. */
+export const FileSeal = { SEAL: 1, SHRINK: 2, GROW: 4, WRITE: 8 } as const;
+
+/** How to open a `MemoryFile` (O_*), with the numbers shared by x86-64 and arm64. */
+export const OpenFlag = { READ_ONLY: 0, READ_WRITE: 2, CREATE: 0o100, EXCLUSIVE: 0o200 } as const;
 
 /** Modes of `guestMemfd.fallocate` (FALLOC_FL_*). */
 export const FallocateMode = { KEEP_SIZE: 1, PUNCH_HOLE: 2 } as const;
@@ -108,5 +130,10 @@ export const BindFlag = { STRICT: 1, MOVE: 2, MOVE_ALL: 4 } as const;
 /** KVM_HC_MAP_GPA_RANGE: the hypercall with which an x86 guest asks for a conversion; exits since 5.14. */
 export const HypercallNumber = { MAP_GPA_RANGE: 12 } as const;
 
-/** f_type of statfs for a guest_memfd: its own file system since 6.19, an anonymous inode before. */
-export const FileSystemMagic = { GUEST_MEMFD: 0x474d454dn, ANON_INODE: 0x09041934n } as const;
+/** f_type of statfs. A guest_memfd is of its own file system since 6.19, an anonymous inode before. */
+export const FileSystemMagic = {
+  GUEST_MEMFD: 0x474d454dn,
+  ANON_INODE: 0x09041934n,
+  HUGETLBFS: 0x958458f6n,
+  TMPFS: 0x01021994n,
+} as const;

@@ -1,29 +1,13 @@
 import { flag, options, type U64, u32, u64 } from './arguments.ts';
 import { FallocateMode, GuestMemfdFlag, MapFlag, MemoryAttribute } from './constants.ts';
-import { checked, KvmError } from './errors.ts';
+import { KvmError } from './errors.ts';
 import { type MapOptions, Mapping } from './mapping.ts';
+import { type FileStat, fallocateFile, statFile } from './memory-file.ts';
 import { native } from './native.ts';
 import type { PagePin } from './page-pin.ts';
 import { type Range, RangeMap } from './range-map.ts';
 import { FdResource } from './resource.ts';
 import type { Vm } from './vm.ts';
-
-/** What fstat, fstatfs and F_GETFD tell of a guest_memfd. */
-export interface GuestMemfdStat {
-  /** Bytes, as created. */
-  readonly size: bigint;
-  /** The unit of allocation: the page size. */
-  readonly blockSize: bigint;
-  /** 512-byte blocks: 0 on every kernel seen, so this is no measure of memory used. */
-  readonly blocks: bigint;
-  /** Distinct for each guest_memfd. */
-  readonly inode: bigint;
-  /** File type and permission, as 0o100600. */
-  readonly mode: bigint;
-  /** f_type of the file system: {@link FileSystemMagic}.GUEST_MEMFD since 6.19, ANON_INODE before. */
-  readonly fileSystem: bigint;
-  readonly closeOnExec: boolean;
-}
 
 /**
  * A guest_memfd: memory that is made for one VM and owned by KVM. Made by {@link Vm.createGuestMemfd}.
@@ -64,6 +48,7 @@ export class GuestMemfd extends FdResource {
    * @param given.flags {@link MapFlag}s, default SHARED; the kernel refuses PRIVATE
    * @param given.populate touch every page now (MAP_POPULATE), default false
    * @param given.alignment of the host address: a power of two, default the page size
+   * @param given.guard keep an inaccessible page behind it, default false
    * @throws {KvmError} ENODEV without GuestMemfdFlag.MMAP, EINVAL for MAP_PRIVATE, EPERM for Protection.EXEC
    */
   map(given: MapOptions = {}): Mapping {
@@ -103,24 +88,12 @@ export class GuestMemfd extends FdResource {
 
   /** fallocate with any mode, {@link FallocateMode}s or not: EOPNOTSUPP for all but the two above. */
   fallocate(mode: number, offset: U64, length: U64): void {
-    const args = { mode: u32('mode', mode), offset: u64('offset', offset), length: u64('length', length) };
-    checked(native.guestMemfdFallocate(this.handle, args.mode, args.offset, args.length), 'fallocate', args);
+    fallocateFile(this.handle, mode, offset, length);
   }
 
-  /** fstat, fstatfs and F_GETFD of the file. */
-  stat(): GuestMemfdStat {
-    const words = new BigUint64Array(7);
-    checked(native.guestMemfdFacts(this.handle, words), 'fstat');
-    const [size, blockSize, blocks, inode, mode, fileSystem, closeOnExec] = words as unknown as [
-      bigint,
-      bigint,
-      bigint,
-      bigint,
-      bigint,
-      bigint,
-      bigint,
-    ];
-    return { size, blockSize, blocks, inode, mode, fileSystem, closeOnExec: closeOnExec === 1n };
+  /** fstat, fstatfs and F_GETFD of the file. Its `blocks` are 0 on every kernel seen: no measure of memory used. */
+  stat(): FileStat {
+    return statFile(this.handle);
   }
 
   /**

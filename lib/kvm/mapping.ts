@@ -1,4 +1,4 @@
-import { bytes, i32, options, range, rangeError, typeError, type U64, u32, u64 } from './arguments.ts';
+import { bytes, flag, i32, options, range, rangeError, typeError, type U64, u32, u64 } from './arguments.ts';
 import { Advice, MapFlag, Protection } from './constants.ts';
 import { checked, errnoName, MemoryAccessError } from './errors.ts';
 import { ForkedChild } from './forked-child.ts';
@@ -14,6 +14,7 @@ export interface MapOptions {
   flags?: number;
   populate?: boolean;
   alignment?: U64;
+  guard?: boolean;
 }
 
 /** The NUMA policy of an address, from get_mempolicy. */
@@ -93,6 +94,7 @@ export class Mapping extends KernelResource {
       protection = Protection.READ | Protection.WRITE,
       flags = MapFlag.SHARED,
       alignment = 0,
+      guard = false,
     } = given;
     const args = {
       fd,
@@ -108,7 +110,15 @@ export class Mapping extends KernelResource {
     const align = BigInt(u64('alignment', alignment));
     if (align & (align - 1n)) throw rangeError('alignment', 'a power of two', alignment);
     const handle = checked(
-      native.map(fd, args.offset, args.length, args.protection, args.flags, u64('alignment', align)),
+      native.map(
+        fd,
+        args.offset,
+        args.length,
+        args.protection,
+        args.flags,
+        u64('alignment', align),
+        flag('guard', guard) ? 1 : 0,
+      ),
       'mmap',
       args,
     );
@@ -434,12 +444,19 @@ function slotKey(vm: object, slot: number): string {
  *
  * @param given.size bytes, rounded up to whole pages
  * @param given.flags {@link MapFlag}s besides ANONYMOUS, default PRIVATE | NORESERVE
+ * @param given.guard keep an inaccessible page behind it, default false
  *
  * @example
  * using ram = mapAnonymous({ size: 1 << 20 });
  * vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, size: ram.length, mapping: ram });
  */
-export function mapAnonymous(given: { size: U64; protection?: number; flags?: number; alignment?: U64 }): Mapping {
+export function mapAnonymous(given: {
+  size: U64;
+  protection?: number;
+  flags?: number;
+  alignment?: U64;
+  guard?: boolean;
+}): Mapping {
   const { size, flags = MapFlag.PRIVATE | MapFlag.NORESERVE, ...rest } = options('options', given);
   return Mapping.create(anonymous, {
     ...rest,

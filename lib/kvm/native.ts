@@ -42,8 +42,6 @@ export interface Native {
   vmSetTssAddress(vm: Handle, address: U64): number;
   vmSetIdentityMapAddress(vm: Handle, address: U64): number;
 
-  guestMemfdFallocate(guestMemfd: Handle, mode: number, offset: U64, length: U64): number;
-  guestMemfdFacts(guestMemfd: Handle, facts: BigUint64Array): number;
   guestMemfdSetMemoryAttributes(
     guestMemfd: Handle,
     offset: U64,
@@ -54,7 +52,30 @@ export interface Native {
   ): number;
   guestMemfdProbeMemoryAttributes(guestMemfd: Handle): number;
 
-  map(fd: number, offset: U64, length: U64, protection: number, flags: number, alignment: U64): Handle;
+  memoryFileOpen(path: string, flags: number, mode: number): Handle;
+  memoryFileMemfd(name: string, flags: number): Handle;
+  memoryFileShared(): Handle;
+  memoryFileResize(file: Handle, size: U64): number;
+  memoryFileAddSeals(file: Handle, seals: number): number;
+  fileFallocate(file: Handle, mode: number, offset: U64, length: U64): number;
+  fileFacts(file: Handle, facts: BigUint64Array): number;
+
+  populateStart(
+    mapping: Handle,
+    offset: U64,
+    length: U64,
+    pageSize: U64,
+    threads: number,
+    cpus: Uint32Array,
+    method: number,
+    done: () => void,
+  ): Handle;
+  populateProgress(job: Handle): number;
+  populateCancel(job: Handle): number;
+  populateOutcome(job: Handle, words: BigUint64Array): number;
+  probeAffinity(cpus: Uint32Array): number;
+
+  map(fd: number, offset: U64, length: U64, protection: number, flags: number, alignment: U64, guard: number): Handle;
   mappingAddress(mapping: Handle): bigint;
   mappingRead(mapping: Handle, offset: U64, into: Uint8Array): number;
   mappingWrite(mapping: Handle, offset: U64, from: Uint8Array): number;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <napi.h>
 #include <span>
+#include <string>
 
 namespace gm {
 
@@ -55,6 +56,8 @@ class Call {
     template <typename T> [[nodiscard]] T& object(std::size_t i) const { return environment_.get<T>(env(), u32(i)); }
     [[nodiscard]] Mapping& mapping(std::size_t i) const { return *object<MappingEntry>(i).mapping; }
 
+    [[nodiscard]] std::string text(std::size_t i) const { return info_[i].As<Napi::String>().Utf8Value(); }
+
     [[nodiscard]] Napi::Value give(double value) const { return Napi::Number::New(env(), value); }
     /// A new handle, or a negative errno.
     template <typename T> [[nodiscard]] Napi::Value give(Result<std::shared_ptr<T>> result) const {
@@ -84,6 +87,8 @@ std::span<const Export> conversion_exports();
 std::span<const Export> guest_memfd_exports();
 std::span<const Export> mapping_exports();
 std::span<const Export> raw_exports();
+std::span<const Export> memory_file_exports();
+std::span<const Export> populate_exports();
 std::span<const Export> vcpu_exports();
 
 } // namespace gm

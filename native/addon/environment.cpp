@@ -23,6 +23,14 @@ Status close_object(PagePin& pin) {
     pin.close();
     return 0;
 }
+Status close_object(MemoryFile& file) {
+    file.close();
+    return 0;
+}
+Status close_object(Populate& job) {
+    job.close();
+    return 0;
+}
 Status close_object(MappingEntry& entry) { return entry.mapping->close(); }
 Status close_object(VcpuEntry& entry) {
     entry.vcpu->close();
@@ -34,7 +42,7 @@ Status close_object(VcpuEntry& entry) {
 
 Environment::Environment(Napi::Env env) {
     // A cleanup hook, not the instance data's destructor: Node runs all hooks before it frees the thread-safe functions
-    // that vCPU threads call, so joining the threads here is what makes a worker's end safe.
+    // that vCPU and preallocation threads call, so joining the threads here is what makes a worker's end safe.
     env.AddCleanupHook([this] { close_all(); });
 }
 
@@ -42,6 +50,8 @@ void Environment::close_all() {
     for (auto& [handle, object] : objects_) {
         if (auto* entry = std::get_if<std::shared_ptr<VcpuEntry>>(&object))
             (void)close_object(**entry);
+        if (auto* job = std::get_if<std::shared_ptr<Populate>>(&object))
+            (void)close_object(**job);
     }
     for (auto& [handle, object] : objects_) {
         std::visit([](auto& held) { (void)close_object(*held); }, object);
@@ -71,6 +81,8 @@ int Environment::fd_of(Napi::Env env, std::uint32_t handle) {
             return (*vm)->fd();
         if (auto* gmem = std::get_if<std::shared_ptr<GuestMemfd>>(&found->second))
             return (*gmem)->fd();
+        if (auto* file = std::get_if<std::shared_ptr<MemoryFile>>(&found->second))
+            return (*file)->fd();
         if (auto* vcpu = std::get_if<std::shared_ptr<VcpuEntry>>(&found->second))
             return (*vcpu)->vcpu->fd();
     }

@@ -5,6 +5,8 @@
 #include "core/kvm.hpp"
 #include "core/mapping.hpp"
 #include "core/page_pin.hpp"
+#include "core/memory_file.hpp"
+#include "core/populate.hpp"
 #include "core/vcpu.hpp"
 #include "core/vm.hpp"
 
@@ -57,7 +59,8 @@ class Environment {
   public:
     using Object = std::variant<std::shared_ptr<Kvm>, std::shared_ptr<Vm>, std::shared_ptr<GuestMemfd>,
                                 std::shared_ptr<MappingEntry>, std::shared_ptr<PagePin>, std::shared_ptr<ForkedChild>,
-                                std::shared_ptr<VcpuEntry>>;
+                                std::shared_ptr<VcpuEntry>, std::shared_ptr<MemoryFile>,
+                                std::shared_ptr<Populate>>;
 
     explicit Environment(Napi::Env env);
     /// Stops and joins every vCPU, closes everything: called while the environment can still run finalizers.

@@ -3,22 +3,6 @@
 namespace gm {
 namespace {
 
-Napi::Value fallocate(const Call& call) {
-    return call.give(call.object<GuestMemfd>(0).fallocate(call.i32(1), call.u64(2), call.u64(3)));
-}
-
-/// Fills seven 64-bit words: the members of FileFacts in order.
-Napi::Value facts(const Call& call) {
-    Result<FileFacts> facts = call.object<GuestMemfd>(0).facts();
-    if (!facts.ok())
-        return call.give(-facts.error);
-    const auto out = call.array<std::uint64_t>(1);
-    const std::uint64_t words[] = {facts->size, facts->block_size,  facts->blocks,       facts->inode,
-                                   facts->mode, facts->file_system, facts->close_on_exec};
-    std::copy_n(words, std::min(std::size(words), out.size()), out.begin());
-    return call.give(0);
-}
-
 Napi::Value set_memory_attributes(const Call& call) {
     const AttributesOutcome outcome =
         call.object<GuestMemfd>(0).set_memory_attributes(call.u64(1), call.u64(2), call.u64(3), call.u64(4));
@@ -31,8 +15,6 @@ Napi::Value probe_memory_attributes(const Call& call) {
 }
 
 constexpr Export exports[] = {
-    {"guestMemfdFallocate", fallocate},
-    {"guestMemfdFacts", facts},
     {"guestMemfdSetMemoryAttributes", set_memory_attributes},
     {"guestMemfdProbeMemoryAttributes", probe_memory_attributes},
 };

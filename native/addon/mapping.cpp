@@ -3,14 +3,15 @@
 namespace gm {
 namespace {
 
-/// (fd or -1, offset, length, protection, flags, alignment)
+/// (fd or -1, offset, length, protection, flags, alignment, 1 for a guard page)
 Napi::Value map(const Call& call) {
     auto mapping = Mapping::map({.fd = call.i32(0),
                                  .offset = call.u64(1),
                                  .length = call.u64(2),
                                  .protection = call.i32(3),
                                  .flags = call.i32(4),
-                                 .alignment = call.u64(5)});
+                                 .alignment = call.u64(5),
+                                 .guard = call.u32(6) != 0});
     if (!mapping.ok())
         return call.give(-mapping.error);
     auto entry = std::make_shared<MappingEntry>();

@@ -1,22 +1,12 @@
 #pragma once
 
 #include "core/fd.hpp"
+#include "core/memory_file.hpp"
 #include "core/result.hpp"
 
 #include <cstdint>
 
 namespace gm {
-
-/// What fstat() and fstatfs() tell of a guest_memfd.
-struct FileFacts {
-    std::uint64_t size;
-    std::uint64_t block_size;
-    std::uint64_t blocks;
-    std::uint64_t inode;
-    std::uint64_t mode;
-    std::uint64_t file_system; ///< statfs f_type
-    bool close_on_exec;
-};
 
 /// Which file offset in-place conversion stopped at.
 struct AttributesOutcome {
@@ -32,8 +22,6 @@ class GuestMemfd {
     [[nodiscard]] int fd() const { return fd_.get(); }
     void close() { fd_.close(); }
 
-    [[nodiscard]] Status fallocate(int mode, std::uint64_t offset, std::uint64_t length) const;
-    [[nodiscard]] Result<FileFacts> facts() const;
     /// The pending KVM_SET_MEMORY_ATTRIBUTES2 (in-place conversion); ENOTTY on every kernel released by November 2026.
     [[nodiscard]] AttributesOutcome set_memory_attributes(std::uint64_t offset, std::uint64_t size,
                                                           std::uint64_t attributes, std::uint64_t flags) const;

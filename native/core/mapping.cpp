@@ -24,7 +24,7 @@ AddressRange::~AddressRange() { (void)release(); }
 Status AddressRange::release() {
     if (!base_)
         return 0;
-    const Status status = status_of(::munmap(base_, length_));
+    const Status status = status_of(::munmap(base_, length_ + guard_));
     base_ = nullptr;
     return status;
 }
@@ -36,16 +36,18 @@ Result<std::shared_ptr<Mapping>> Mapping::map(const MapRequest& request) {
     int flags = request.flags;
     void* reserved = nullptr;
     std::size_t reserved_length = 0;
-    if (request.alignment > page_size()) {
+    const std::size_t guard = request.guard ? page_size() : 0;
+    if (request.alignment > page_size() || guard > 0) {
         // mmap() aligns to pages only: reserve enough to find an aligned address, map there, give the rest back.
-        reserved_length = request.length + request.alignment;
+        const std::uint64_t alignment = std::max<std::uint64_t>(request.alignment, page_size());
+        reserved_length = request.length + alignment + guard;
         if (reserved_length < request.length)
             return Failure::failure(ENOMEM);
         reserved = ::mmap(nullptr, reserved_length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (reserved == MAP_FAILED)
             return Failure::last_error();
         const auto from = reinterpret_cast<std::uintptr_t>(reserved);
-        const auto aligned = (from + request.alignment - 1) & ~(request.alignment - 1);
+        const auto aligned = (from + alignment - 1) & ~(alignment - 1);
         hint = reinterpret_cast<void*>(aligned);
         flags |= MAP_FIXED;
     }
@@ -65,10 +67,11 @@ Result<std::shared_ptr<Mapping>> Mapping::map(const MapRequest& request) {
         auto* mapped = static_cast<std::byte*>(base);
         if (mapped > begin)
             ::munmap(begin, static_cast<std::size_t>(mapped - begin));
-        if (end > mapped + length)
-            ::munmap(mapped + length, static_cast<std::size_t>(end - (mapped + length)));
+        auto* kept = mapped + length + guard;
+        if (end > kept)
+            ::munmap(kept, static_cast<std::size_t>(end - kept));
     }
-    return std::make_shared<Mapping>(std::make_shared<AddressRange>(base, length));
+    return std::make_shared<Mapping>(std::make_shared<AddressRange>(base, length, guard));
 }
 
 Status Mapping::close() {

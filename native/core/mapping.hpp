@@ -14,7 +14,9 @@ namespace gm {
 /// can come to lie at an address that a memslot or a JavaScript view still leads to.
 class AddressRange {
   public:
-    AddressRange(void* base, std::size_t length) : base_(static_cast<std::byte*>(base)), length_(length) {}
+    /// `guard` bytes behind the range are inaccessible and belong to it.
+    AddressRange(void* base, std::size_t length, std::size_t guard = 0)
+        : base_(static_cast<std::byte*>(base)), length_(length), guard_(guard) {}
     AddressRange(const AddressRange&) = delete;
     AddressRange& operator=(const AddressRange&) = delete;
     ~AddressRange();
@@ -30,6 +32,7 @@ class AddressRange {
   private:
     std::byte* base_;
     std::size_t length_;
+    std::size_t guard_;
 };
 
 /// A memslot's hold on the addresses behind it.
@@ -60,6 +63,7 @@ struct MapRequest {
     int protection;
     int flags;
     std::uint64_t alignment; ///< of the address; a power of two, or 0
+    bool guard = false;      ///< keep an inaccessible page behind it, so that what runs over the end faults
 };
 
 /// A mapping of a guest_memfd, another file or anonymous memory into this process.
