@@ -19,6 +19,32 @@ export {
   type ServeOptions,
   type Verdict,
 } from './conversion/serve.ts';
+export { type AttachMode, Attachment, type AttachOptions } from './backends/attachment.ts';
+export {
+  type CreateOptions,
+  createMemoryBackend,
+  type Memdev,
+  MemoryBackend,
+  type MemoryBackendState,
+} from './backends/backend.ts';
+export { BackendError } from './backends/error.ts';
+export type { BackendNote } from './backends/note.ts';
+export { formatObjectOption, parseObjectOption } from './backends/object-option.ts';
+export type { Preallocated } from './backends/prealloc.ts';
+export {
+  type MemoryBackendFileProperties,
+  type MemoryBackendMemfdProperties,
+  type MemoryBackendOptions,
+  type MemoryBackendProperties,
+  type ObjectOptions,
+  type PropertyRow,
+  properties,
+  type ThreadContextOptions,
+  type ThreadContextProperties,
+} from './backends/properties.ts';
+export { createThreadContext, type ThreadContext } from './backends/thread-context.ts';
+export { type MemoryBackendType, type ObjectType, objectTypes } from './backends/types.ts';
+export { checkObjectOptions, checkObjects } from './backends/validate.ts';
 export { type AgentRun, GuestAgent, type GuestAgentOptions, GuestExitError } from './guest/agent.ts';
 export { checksum, type GuestCommand, type Width } from './guest/commands.ts';
 export type { U64 } from './kvm/arguments.ts';
