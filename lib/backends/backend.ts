@@ -140,6 +140,11 @@ export class MemoryBackend implements Disposable {
     return this.#live().guestMemfd;
   }
 
+  /** True where the guest is kept from writing. */
+  get rom(): boolean {
+    return this.#allocation.rom ?? false;
+  }
+
   /** The memslots that it is in. */
   get attachments(): readonly Attachment[] {
     for (const one of this.#attachments) if (one.closed || one.vm.closed) this.#attachments.delete(one);

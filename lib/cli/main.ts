@@ -11,6 +11,9 @@ Commands:
   map        draw the memory of a small VM: private, shared, touched
   report     render saved results, side by side, or compare two
   lab        run it on any kernel, in a virtual machine that needs no KVM
+  backend    check a memory backend as QEMU's -object takes it, and run a guest on it
+  advise     which memory backend to use, and why
+  lint       what is wrong with, ignored in or better than the memory of a QEMU command line
 
   gmem COMMAND --help tells more.  gmem --version prints the version.
 `;
@@ -19,8 +22,11 @@ type Command = (argv: readonly string[], io: Io) => Promise<number>;
 
 // Loaded when asked for: each command pays only for what it needs.
 const commands: Record<string, () => Promise<Command>> = {
+  advise: async () => (await import('./advise.ts')).adviseCommand,
+  backend: async () => (await import('./backend.ts')).backendCommand,
   lab: async () => (await import('./lab.ts')).labCommand,
   map: async () => (await import('./map.ts')).mapCommand,
+  lint: async () => (await import('./lint.ts')).lintCommand,
   probe: async () => (await import('./probe.ts')).probeCommand,
   report: async () => (await import('./report.ts')).reportCommand,
   smoke: async () => (await import('./smoke.ts')).smokeCommand,
