@@ -19,6 +19,8 @@ export {
   type ServeOptions,
   type Verdict,
 } from './conversion/serve.ts';
+export { type AdviceCell, type AdviceRow, adviceTable, type Fit, type MemoryNeed } from './backends/advice-table.ts';
+export { type Advice as MemoryAdvice, adviseMemoryBackend, type TypeAdvice } from './backends/advise.ts';
 export { type AttachMode, Attachment, type AttachOptions } from './backends/attachment.ts';
 export {
   type CreateOptions,
@@ -28,6 +30,7 @@ export {
   type MemoryBackendState,
 } from './backends/backend.ts';
 export { BackendError } from './backends/error.ts';
+export { type LintFinding, lintCommandLine } from './backends/lint.ts';
 export type { BackendNote } from './backends/note.ts';
 export { formatObjectOption, parseObjectOption } from './backends/object-option.ts';
 export type { Preallocated } from './backends/prealloc.ts';

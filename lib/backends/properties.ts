@@ -304,6 +304,9 @@ export type ThreadContextOptions = Named<'thread-context'> & ThreadContextProper
 /** Whatever `-object` can be here. */
 export type ObjectOptions = MemoryBackendOptions | ThreadContextOptions;
 
+/** @internal An object whose type does not matter: every property of every type, given or not. */
+export type LooseOptions = Named<ObjectType> & { [R in Row as R['name']]?: ValueOf<R> | undefined };
+
 /** The rows of a type, in the table's order. */
 export function propertiesOf(type: ObjectType): readonly PropertyRow[] {
   return (properties as readonly PropertyRow[]).filter((row) => row.types.includes(type));

@@ -1,30 +1,17 @@
 import { BackendError } from './error.ts';
-import {
-  type MemoryBackendOptions,
-  type ObjectOptions,
-  propertiesOf,
-  propertyOf,
-  type ThreadContextOptions,
-} from './properties.ts';
+import { type LooseOptions, type ObjectOptions, propertiesOf, propertyOf } from './properties.ts';
 import { type ObjectType, objectType, objectTypes } from './types.ts';
 import { checkValue, expected } from './values.ts';
 
 const maxNode = 127;
 
-/** All properties of all types, for rules that look at several. */
-type Loose = { 'qom-type': string; id: string } & Partial<
-  Omit<MemoryBackendOptions & { 'qom-type': 'memory-backend-file' }, 'qom-type' | 'id'> &
-    Omit<MemoryBackendOptions & { 'qom-type': 'memory-backend-memfd' }, 'qom-type' | 'id'> &
-    Omit<ThreadContextOptions, 'qom-type' | 'id'>
->;
-
 /** Whether stores to the memory are seen by others, given or by default. */
-export function isShared(options: MemoryBackendOptions): boolean {
+export function isShared(options: LooseOptions): boolean {
   return options.share ?? objectType(options['qom-type'])?.share ?? false;
 }
 
 /** Whether the memory is to be a guest_memfd; `auto` asks `convertsInPlace`. */
-export function isGuestMemfd(options: MemoryBackendOptions, convertsInPlace = false): boolean {
+export function isGuestMemfd(options: LooseOptions, convertsInPlace = false): boolean {
   if (options['qom-type'] === 'memory-backend-guest-memfd') return true;
   if (options['qom-type'] !== 'memory-backend-memfd') return false;
   const wish = options['x-guest-memfd'] ?? 'auto';
@@ -34,7 +21,7 @@ export function isGuestMemfd(options: MemoryBackendOptions, convertsInPlace = fa
 const powerOfTwo = (value: number | bigint) => BigInt(value) !== 0n && (BigInt(value) & (BigInt(value) - 1n)) === 0n;
 
 /** How values go together. Each rule gives an error or nothing, and the first one counts. */
-const rules: readonly ((options: Loose) => BackendError | undefined)[] = [
+const rules: readonly ((options: LooseOptions) => BackendError | undefined)[] = [
   ({ size }) =>
     size !== undefined && BigInt(size) === 0n
       ? new BackendError('there is no memory of 0 bytes', { property: 'size', value: size })
@@ -180,7 +167,7 @@ export function checkObjectOptions(given: unknown): ObjectOptions {
     if (row.required && options[row.name] === undefined)
       throw new BackendError(`${type} needs it`, { property: row.name });
   for (const rule of rules) {
-    const error = rule(options as Loose);
+    const error = rule(options as unknown as LooseOptions);
     if (error) throw error;
   }
   return options as unknown as ObjectOptions;
