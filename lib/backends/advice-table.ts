@@ -87,6 +87,7 @@ export const adviceTable = [
     'a confidential guest, whose private memory is a guest_memfd beside the shared memory',
     yes('as the shared side; discarded pages go back by madvise', { kernel: '6.8', qemu: '9.1' }),
     yes('as the shared side; a hole punched at conversion frees the page for everybody', {
+      best: true,
       kernel: '6.8',
       qemu: '9.1',
     }),
@@ -225,6 +226,19 @@ export const adviceTable = [
     yes('the only one with enclave pages', { kernel: '5.13', qemu: '6.2' }),
   ),
 ] as const;
+
+const twice = partly(
+  'shared huge pages are not given back when the guest makes memory private, so it takes memory twice',
+);
+const neither = no('the one or the other, not both');
+
+/** What holds only where two needs come together. */
+export const combinations: readonly (AdviceRow & { readonly both: readonly [string, string] })[] = [
+  {
+    both: ['coco', 'hugepages'],
+    ...row('coco + hugepages', 'a confidential guest on huge pages', neither, twice, twice, neither, neither, neither),
+  },
+];
 
 /** A need, by its name in the table. `plain` is everybody's. */
 export type MemoryNeed = Exclude<(typeof adviceTable)[number]['need'], 'plain'>;

@@ -1,9 +1,16 @@
 import { type HostFinding, hostFindings } from './advice-host.ts';
-import { type AdviceCell, type AdviceRow, adviceTable, type Fit, type MemoryNeed } from './advice-table.ts';
+import {
+  type AdviceCell,
+  type AdviceRow,
+  adviceTable,
+  combinations,
+  type Fit,
+  type MemoryNeed,
+} from './advice-table.ts';
 import { BackendError } from './error.ts';
 import { formatObjectOption } from './object-option.ts';
 import { type MemoryBackendOptions, propertyOf } from './properties.ts';
-import { type MemoryBackendType, objectType, objectTypes } from './types.ts';
+import { type MemoryBackendType, objectType } from './types.ts';
 import { checkObjectOptions } from './validate.ts';
 
 /** What is known about one type for the needs asked about. */
@@ -79,7 +86,8 @@ export function adviseMemoryBackend(
       throw new RangeError(`there is no need "${need}" in the table: ${table.map((row) => row.need).join(', ')}`);
     return found;
   });
-  const asked = rows.length > 0 ? rows : table.filter((row) => row.need === 'plain');
+  const together = combinations.filter(({ both }) => both.every((need) => wanted.includes(need)));
+  const asked = rows.length > 0 ? [...rows, ...together] : table.filter((row) => row.need === 'plain');
   const plain = table.find((row) => row.need === 'plain');
   const types = preference
     .map((type) => consider(type, asked, plain, { 'qom-type': type, id, size }))
@@ -145,8 +153,3 @@ function consider(
 function count({ cells }: TypeAdvice, what: 'partly' | 'best'): number {
   return Object.values(cells).filter((cell) => (what === 'best' ? cell.best : cell.fit === 'partly')).length;
 }
-
-/** Types in the order of the documentation, which is the table's. */
-export const adviceTypes: readonly MemoryBackendType[] = objectTypes
-  .map(({ name }) => name)
-  .filter((name) => name !== 'thread-context');
