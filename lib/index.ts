@@ -1,24 +1,5 @@
 import './conversion/vm-memory.ts';
 
-export { ConversionError, type ConversionErrorCode, type GuestRange, type MemoryState } from './conversion/errors.ts';
-export type { MemoryMap, MemoryMapOptions, MemorySegment } from './conversion/map.ts';
-export {
-  type ConversionWish,
-  type ConvertOptions,
-  GuestMemory,
-  type MemoryEvent,
-  type MemoryListener,
-  memoryOf,
-} from './conversion/memory.ts';
-export { jsonMap, svgMap, textMap } from './conversion/render.ts';
-export type { ConversionRequest } from './conversion/requests.ts';
-export {
-  type ConversionOutcome,
-  type ConversionPolicy,
-  GuestErrno,
-  type ServeOptions,
-  type Verdict,
-} from './conversion/serve.ts';
 export { type AdviceCell, type AdviceRow, adviceTable, type Fit, type MemoryNeed } from './backends/advice-table.ts';
 export { type Advice as MemoryAdvice, adviseMemoryBackend, type TypeAdvice } from './backends/advise.ts';
 export { type AttachMode, Attachment, type AttachOptions } from './backends/attachment.ts';
@@ -48,6 +29,25 @@ export {
 export { createThreadContext, type ThreadContext } from './backends/thread-context.ts';
 export { type MemoryBackendType, type ObjectType, objectTypes } from './backends/types.ts';
 export { checkObjectOptions, checkObjects } from './backends/validate.ts';
+export { ConversionError, type ConversionErrorCode, type GuestRange, type MemoryState } from './conversion/errors.ts';
+export type { MemoryMap, MemoryMapOptions, MemorySegment } from './conversion/map.ts';
+export {
+  type ConversionWish,
+  type ConvertOptions,
+  GuestMemory,
+  type MemoryEvent,
+  type MemoryListener,
+  memoryOf,
+} from './conversion/memory.ts';
+export { jsonMap, svgMap, textMap } from './conversion/render.ts';
+export type { ConversionRequest } from './conversion/requests.ts';
+export {
+  type ConversionOutcome,
+  type ConversionPolicy,
+  GuestErrno,
+  type ServeOptions,
+  type Verdict,
+} from './conversion/serve.ts';
 export { type AgentRun, GuestAgent, type GuestAgentOptions, GuestExitError } from './guest/agent.ts';
 export { checksum, type GuestCommand, type Width } from './guest/commands.ts';
 export type { U64 } from './kvm/arguments.ts';

@@ -29,7 +29,7 @@ export interface CallObserver {
   guestLeft?(vcpu: number): void;
 }
 
-/** These ask the kernel for nothing. */
+/** These are not told of: most ask the kernel for nothing. */
 const silent = [
   'fd',
   'guestProgram',
@@ -41,6 +41,19 @@ const silent = [
   'pinKind',
   // It is several calls in one, which are told of one by one.
   'convert',
+  // What memory backends are made of, which no check uses.
+  'memoryFileOpen',
+  'memoryFileMemfd',
+  'memoryFileShared',
+  'memoryFileResize',
+  'memoryFileAddSeals',
+  'memoryFileFallocate',
+  'memoryFileFacts',
+  'populateStart',
+  'populateProgress',
+  'populateCancel',
+  'populateOutcome',
+  'probeAffinity',
 ] as const;
 
 const original: Native = { ...native };

@@ -51,14 +51,14 @@ void a_guest_memfd_tells_its_facts() {
     auto fd = vm->create_guest_memfd(4 * page, 0);
     CHECK(fd.ok());
     gm::GuestMemfd gmem(std::move(*fd));
-    auto facts = gm::facts_of(gmem.fd());
+    auto facts = gmem.facts();
     CHECK(facts.ok());
     CHECK_EQUAL(facts->size, 4 * page);
     CHECK_EQUAL(facts->block_size, page);
     CHECK(facts->close_on_exec);
-    CHECK_EQUAL(gm::fallocate_restarting(gmem.fd(), FALLOC_FL_KEEP_SIZE, 0, page), 0);
-    CHECK_EQUAL(gm::fallocate_restarting(gmem.fd(), FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0, page), 0);
-    CHECK_EQUAL(gm::fallocate_restarting(gmem.fd(), 0, 0, page), -EOPNOTSUPP);
+    CHECK_EQUAL(gmem.fallocate(FALLOC_FL_KEEP_SIZE, 0, page), 0);
+    CHECK_EQUAL(gmem.fallocate(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0, page), 0);
+    CHECK_EQUAL(gmem.fallocate(0, 0, page), -EOPNOTSUPP);
     const gm::Status probe = gmem.probe_memory_attributes();
     CHECK(probe == -ENOTTY || probe == -EFAULT);
 }
