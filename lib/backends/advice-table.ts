@@ -145,6 +145,7 @@ export const adviceTable = [
     partly('on tmpfs and hugetlbfs; on others a shared file accepts a policy and ignores it'),
     yes("the policy is the file's, for every process"),
     yes("the policy is the file's; up to 6.18 it is accepted and ignored", { kernel: '6.19' }),
+    yes("the policy is the mapping's"),
   ),
   row(
     'migration',

@@ -1,8 +1,8 @@
 import { flag, options, type U64, u32, u64 } from './arguments.ts';
 import { FallocateMode, GuestMemfdFlag, MapFlag, MemoryAttribute } from './constants.ts';
-import { KvmError } from './errors.ts';
+import { checked, KvmError } from './errors.ts';
 import { type MapOptions, Mapping } from './mapping.ts';
-import { type FileStat, fallocateFile, statFile } from './memory-file.ts';
+import { type FileStat, readFacts } from './memory-file.ts';
 import { native } from './native.ts';
 import type { PagePin } from './page-pin.ts';
 import { type Range, RangeMap } from './range-map.ts';
@@ -88,12 +88,13 @@ export class GuestMemfd extends FdResource {
 
   /** fallocate with any mode, {@link FallocateMode}s or not: EOPNOTSUPP for all but the two above. */
   fallocate(mode: number, offset: U64, length: U64): void {
-    fallocateFile(this.handle, mode, offset, length);
+    const args = { mode: u32('mode', mode), offset: u64('offset', offset), length: u64('length', length) };
+    checked(native.guestMemfdFallocate(this.handle, args.mode, args.offset, args.length), 'fallocate', args);
   }
 
   /** fstat, fstatfs and F_GETFD of the file. Its `blocks` are 0 on every kernel seen: no measure of memory used. */
   stat(): FileStat {
-    return statFile(this.handle);
+    return readFacts((words) => native.guestMemfdFacts(this.handle, words));
   }
 
   /**

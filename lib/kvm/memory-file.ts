@@ -22,16 +22,10 @@ export interface FileStat {
   readonly closeOnExec: boolean;
 }
 
-/** @internal fallocate on any object with a file descriptor. */
-export function fallocateFile(handle: Handle, mode: number, offset: U64, length: U64): void {
-  const args = { mode: u32('mode', mode), offset: u64('offset', offset), length: u64('length', length) };
-  checked(native.fileFallocate(handle, args.mode, args.offset, args.length), 'fallocate', args);
-}
-
-/** @internal fstat, fstatfs and F_GETFD of any object with a file descriptor. */
-export function statFile(handle: Handle): FileStat {
+/** @internal What the native side tells of a file, by fields. */
+export function readFacts(facts: (words: BigUint64Array) => number): FileStat {
   const words = new BigUint64Array(7);
-  checked(native.fileFacts(handle, words), 'fstat');
+  checked(facts(words), 'fstat');
   const [size = 0n, blockSize = 0n, blocks = 0n, inode = 0n, mode = 0n, fileSystem = 0n, closeOnExec] = words;
   return { size, blockSize, blocks, inode, mode, fileSystem, closeOnExec: closeOnExec === 1n };
 }
@@ -121,11 +115,13 @@ export class MemoryFile extends FdResource {
    * @throws {KvmError} EOPNOTSUPP where the file system cannot, EPERM where a seal forbids it
    */
   punchHole(offset: U64, length: U64): void {
-    fallocateFile(this.handle, FallocateMode.KEEP_SIZE | FallocateMode.PUNCH_HOLE, offset, length);
+    const mode = FallocateMode.KEEP_SIZE | FallocateMode.PUNCH_HOLE;
+    const args = { mode, offset: u64('offset', offset), length: u64('length', length) };
+    checked(native.memoryFileFallocate(this.handle, mode, args.offset, args.length), 'fallocate', args);
   }
 
   /** fstat, fstatfs and F_GETFD. */
   stat(): FileStat {
-    return statFile(this.handle);
+    return readFacts((words) => native.memoryFileFacts(this.handle, words));
   }
 }

@@ -42,6 +42,8 @@ export interface Native {
   vmSetTssAddress(vm: Handle, address: U64): number;
   vmSetIdentityMapAddress(vm: Handle, address: U64): number;
 
+  guestMemfdFallocate(guestMemfd: Handle, mode: number, offset: U64, length: U64): number;
+  guestMemfdFacts(guestMemfd: Handle, facts: BigUint64Array): number;
   guestMemfdSetMemoryAttributes(
     guestMemfd: Handle,
     offset: U64,
@@ -57,8 +59,8 @@ export interface Native {
   memoryFileShared(): Handle;
   memoryFileResize(file: Handle, size: U64): number;
   memoryFileAddSeals(file: Handle, seals: number): number;
-  fileFallocate(file: Handle, mode: number, offset: U64, length: U64): number;
-  fileFacts(file: Handle, facts: BigUint64Array): number;
+  memoryFileFallocate(file: Handle, mode: number, offset: U64, length: U64): number;
+  memoryFileFacts(file: Handle, facts: BigUint64Array): number;
 
   populateStart(
     mapping: Handle,

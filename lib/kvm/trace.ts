@@ -29,7 +29,7 @@ export interface CallObserver {
   guestLeft?(vcpu: number): void;
 }
 
-/** These ask the kernel for nothing. */
+/** These are not told of: most ask the kernel for nothing. */
 const silent = [
   'fd',
   'guestProgram',
@@ -39,10 +39,21 @@ const silent = [
   'mappingView',
   'mappingDetachView',
   'pinKind',
-  'populateProgress',
-  'probeAffinity',
   // It is several calls in one, which are told of one by one.
   'convert',
+  // What memory backends are made of, which no check uses.
+  'memoryFileOpen',
+  'memoryFileMemfd',
+  'memoryFileShared',
+  'memoryFileResize',
+  'memoryFileAddSeals',
+  'memoryFileFallocate',
+  'memoryFileFacts',
+  'populateStart',
+  'populateProgress',
+  'populateCancel',
+  'populateOutcome',
+  'probeAffinity',
 ] as const;
 
 const original: Native = { ...native };
@@ -75,7 +86,7 @@ function start(name: CallName, args: readonly unknown[], begin = performance.now
 const conversionSteps: readonly ((...words: [number, bigint, bigint, bigint]) => [CallName, readonly unknown[]])[] = [
   (vm, address, size, attributes) => ['vmSetMemoryAttributes', [vm, address, size, attributes, 0]],
   (file, offset, size, attributes) => ['guestMemfdSetMemoryAttributes', [file, offset, size, attributes, 0]],
-  (file, offset, length) => ['fileFallocate', [file, 3, offset, length]],
+  (file, offset, length) => ['guestMemfdFallocate', [file, 3, offset, length]],
   (mapping, offset, length, advice) => ['mappingAdvise', [mapping, offset, length, Number(advice)]],
 ];
 

@@ -2,7 +2,9 @@
 
 #include "addon/environment.hpp"
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <napi.h>
 #include <span>
 #include <string>
@@ -73,6 +75,18 @@ class Call {
     const Napi::CallbackInfo& info_;
     Environment& environment_;
 };
+
+/// (object, seven 64-bit words): fills them with the members of FileFacts in order.
+inline Napi::Value give_facts(const Call& call, const Result<FileFacts>& facts) {
+    if (facts.error != 0)
+        return call.give(-facts.error);
+    const FileFacts& given = facts.value;
+    const std::uint64_t words[] = {given.size, given.block_size,  given.blocks,       given.inode,
+                                   given.mode, given.file_system, given.close_on_exec};
+    const auto out = call.array<std::uint64_t>(1);
+    std::copy_n(words, std::min(std::size(words), out.size()), out.begin());
+    return call.give(0);
+}
 
 using Function = Napi::Value (*)(const Call&);
 struct Export {

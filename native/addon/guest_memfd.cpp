@@ -3,6 +3,12 @@
 namespace gm {
 namespace {
 
+Napi::Value fallocate(const Call& call) {
+    return call.give(call.object<GuestMemfd>(0).fallocate(call.i32(1), call.u64(2), call.u64(3)));
+}
+
+Napi::Value facts(const Call& call) { return give_facts(call, call.object<GuestMemfd>(0).facts()); }
+
 Napi::Value set_memory_attributes(const Call& call) {
     const AttributesOutcome outcome =
         call.object<GuestMemfd>(0).set_memory_attributes(call.u64(1), call.u64(2), call.u64(3), call.u64(4));
@@ -15,6 +21,8 @@ Napi::Value probe_memory_attributes(const Call& call) {
 }
 
 constexpr Export exports[] = {
+    {"guestMemfdFallocate", fallocate},
+    {"guestMemfdFacts", facts},
     {"guestMemfdSetMemoryAttributes", set_memory_attributes},
     {"guestMemfdProbeMemoryAttributes", probe_memory_attributes},
 };

@@ -14,8 +14,8 @@ Napi::Value start(const Call& call) {
     const auto cpus = call.array<std::uint32_t>(5);
     napi_threadsafe_function function = nullptr;
     call.check(napi_create_threadsafe_function(
-        call.env(), call.value(7), nullptr, Napi::String::New(call.env(), "guest-memfd prealloc"), 0, 1, nullptr, nullptr,
-        nullptr,
+        call.env(), call.value(7), nullptr, Napi::String::New(call.env(), "guest-memfd prealloc"), 0, 1, nullptr,
+        nullptr, nullptr,
         [](napi_env env, napi_value callback, void*, void*) {
             napi_value undefined;
             if (!env || !callback || napi_get_undefined(env, &undefined) != napi_ok)
@@ -23,20 +23,20 @@ Napi::Value start(const Call& call) {
             napi_call_function(env, undefined, callback, 0, nullptr, nullptr);
         },
         &function));
-    auto job = Populate::start(mapping,
-                               {.offset = offset,
-                                .length = length,
-                                .page_size = call.u64(3),
-                                .threads = call.u32(4),
-                                .cpus = {cpus.begin(), cpus.end()},
-                                .method = static_cast<PopulateMethod>(call.u32(6))},
-                               [function] {
-                                   // A closing function has let go of this thread already; releasing it again would be
-                                   // one too many.
-                                   if (napi_call_threadsafe_function(function, nullptr, napi_tsfn_nonblocking) !=
-                                       napi_closing)
-                                       napi_release_threadsafe_function(function, napi_tsfn_release);
-                               });
+    auto job =
+        Populate::start(mapping,
+                        {.offset = offset,
+                         .length = length,
+                         .page_size = call.u64(3),
+                         .threads = call.u32(4),
+                         .cpus = {cpus.begin(), cpus.end()},
+                         .method = static_cast<PopulateMethod>(call.u32(6))},
+                        [function] {
+                            // A closing function has let go of this thread already; releasing it again would be
+                            // one too many.
+                            if (napi_call_threadsafe_function(function, nullptr, napi_tsfn_nonblocking) != napi_closing)
+                                napi_release_threadsafe_function(function, napi_tsfn_release);
+                        });
     if (!job.ok())
         napi_release_threadsafe_function(function, napi_tsfn_release);
     return call.give(std::move(job));

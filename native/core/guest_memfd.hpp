@@ -22,6 +22,10 @@ class GuestMemfd {
     [[nodiscard]] int fd() const { return fd_.get(); }
     void close() { fd_.close(); }
 
+    [[nodiscard]] Status fallocate(int mode, std::uint64_t offset, std::uint64_t length) const {
+        return fallocate_restarting(fd_.get(), mode, offset, length);
+    }
+    [[nodiscard]] Result<FileFacts> facts() const { return facts_of(fd_.get()); }
     /// The pending KVM_SET_MEMORY_ATTRIBUTES2 (in-place conversion); ENOTTY on every kernel released by November 2026.
     [[nodiscard]] AttributesOutcome set_memory_attributes(std::uint64_t offset, std::uint64_t size,
                                                           std::uint64_t attributes, std::uint64_t flags) const;

@@ -37,6 +37,10 @@ class MemoryFile {
     [[nodiscard]] int fd() const { return fd_.get(); }
     void close() { fd_.close(); }
 
+    [[nodiscard]] Status fallocate(int mode, std::uint64_t offset, std::uint64_t length) const {
+        return fallocate_restarting(fd_.get(), mode, offset, length);
+    }
+    [[nodiscard]] Result<FileFacts> facts() const { return facts_of(fd_.get()); }
     [[nodiscard]] Status resize(std::uint64_t size) const;
     /// F_ADD_SEALS.
     [[nodiscard]] Status add_seals(int seals) const;

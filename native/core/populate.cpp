@@ -163,7 +163,8 @@ void Populate::close() {
 
 PopulateOutcome Populate::outcome() const {
     return {status_, error_offset_, done_, cancelled_,
-            touched_ || request_.method == PopulateMethod::touch_write || request_.method == PopulateMethod::touch_read};
+            touched_ || request_.method == PopulateMethod::touch_write ||
+                request_.method == PopulateMethod::touch_read};
 }
 
 Status probe_affinity(const std::vector<std::uint32_t>& cpus) {

@@ -12,8 +12,8 @@ namespace gm {
 
 /// How pages are made to be there.
 enum class PopulateMethod {
-    write,      ///< MADV_POPULATE_WRITE (5.14), and `touch_write` where the kernel has it not
-    read,       ///< MADV_POPULATE_READ, for memory that cannot be written, and `touch_read` where the kernel has it not
+    write, ///< MADV_POPULATE_WRITE (5.14), and `touch_write` where the kernel has it not
+    read,  ///< MADV_POPULATE_READ, for memory that cannot be written, and `touch_read` where the kernel has it not
     touch_write, ///< a byte of every page is read and written back: nothing else may be writing there
     touch_read,
 };

@@ -23,6 +23,9 @@ function backend(...args) {
 /** One that needs a type of VM with private memory. */
 const privateTest = (name, run) => ({ ...test(name, run), privateVm: true });
 
+/** One that needs conversion in place. */
+const inPlaceTest = (name, run) => ({ ...test(name, run), inPlace: true });
+
 /** `gmem backend OBJECT --run --json`, as what it tells of the last object. */
 function run(...objects) {
   const { status, stdout, stderr } = backend(...objects, '--run', '--json');
@@ -279,5 +282,23 @@ export const checks = [
     // Nor does auto choose it where nothing converts in place.
     const memfd = await make('memory-backend-memfd,id=a,size=64K,x-guest-memfd=auto', { vm });
     if (gmem instanceof Error) assert.equal(memfd.guestMemfd, undefined);
+  }),
+  inPlaceTest('a guest_memfd backend is shared and private memory in turn, at the same addresses', async () => {
+    const vm = g.Kvm.open().createVm({ type: g.VmType.SW_PROTECTED });
+    const agent = g.GuestAgent.create(vm);
+    const one = await make('memory-backend-guest-memfd,id=a,size=64K,prealloc=on', { vm });
+    const { mode } = one.attach(vm, { slot: 1, guestPhysAddr: gpa });
+    assert.equal(mode, 'guest-memfd-bound');
+    agent.store(gpa, 0x5aedn);
+    assert.equal(one.mapping.read(0, 2)[0], 0xed);
+    const convert = (attributes) => one.guestMemfd.setMemoryAttributes({ offset: 0, size: 65536, attributes });
+    convert(g.MemoryAttribute.PRIVATE);
+    assert.equal(agent.load(gpa), 0x5aedn, 'the same page, now private');
+    assert.throws(() => one.mapping.read(0, 2), { name: 'MemoryAccessError' });
+    agent.store(gpa, 0x9187n);
+    convert(0);
+    assert.equal(one.mapping.read(0, 2)[0], 0x87, 'and shared again');
+    const auto = await make('memory-backend-memfd,id=b,size=64K,x-guest-memfd=auto', { vm });
+    assert.ok(auto.guestMemfd, 'auto chooses it where pages are converted in place');
   }),
 ];

@@ -168,9 +168,9 @@ export class Emitter {
       case 'vmSetIdentityMapAddress':
         this.#program.use('set_address');
         return { expression: `set_identity_map_address(${own}, ${number(plain[0])})` };
-      case 'fileFallocate':
+      case 'guestMemfdFallocate':
         return { expression: this.#call('allocate', own, bits(plain[0], fallocateModes), plain[1], plain[2]) };
-      case 'fileFacts': {
+      case 'guestMemfdFacts': {
         const words = wordsOf(args[1]);
         const seen = ['file_stat.st_size', 'file_stat.st_blksize', '', '', 'file_stat.st_mode', 'file_system.f_type'];
         return {

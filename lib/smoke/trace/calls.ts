@@ -25,7 +25,7 @@ export interface CallDescription {
   /** The arguments of the addon's function, in order. */
   readonly fields: readonly Field[];
   /** A result of zero or above is the handle of something new. */
-  readonly creates?: 'kvm' | 'vm' | 'gmem' | 'map' | 'vcpu' | 'pin' | 'child' | 'file' | 'job';
+  readonly creates?: 'kvm' | 'vm' | 'gmem' | 'map' | 'vcpu' | 'pin' | 'child';
   /** An access by this process: the result counts bytes. */
   readonly access?: true;
 }
@@ -33,7 +33,6 @@ export interface CallDescription {
 const kvm: Field = ['kvm', 'object'];
 const vm: Field = ['vm', 'object'];
 const gmem: Field = ['guestMemfd', 'object'];
-const file: Field = ['file', 'object'];
 const mapping: Field = ['mapping', 'object'];
 const vcpu: Field = ['vcpu', 'object'];
 const offset: Field = ['offset', 'hex'];
@@ -86,31 +85,17 @@ export const callDescriptions: Readonly<Record<CallName, CallDescription>> = {
   vmSetTssAddress: { call: 'ioctl(KVM_SET_TSS_ADDR)', fields: [vm, ['address', 'hex']] },
   vmSetIdentityMapAddress: { call: 'ioctl(KVM_SET_IDENTITY_MAP_ADDR)', fields: [vm, ['address', 'hex']] },
 
-  fileFallocate: { call: 'fallocate', fields: [file, ['mode', { bits: FallocateMode }], offset, length] },
-  fileFacts: { call: 'fstat', fields: [file, ['facts', 'out']] },
+  guestMemfdFallocate: { call: 'fallocate', fields: [gmem, ['mode', { bits: FallocateMode }], offset, length] },
+  guestMemfdFacts: { call: 'fstat', fields: [gmem, ['facts', 'out']] },
   guestMemfdSetMemoryAttributes: {
     call: 'ioctl(KVM_SET_MEMORY_ATTRIBUTES2)',
     fields: [gmem, offset, size, attributes, plainFlags, ['errorOffset', 'out']],
   },
   guestMemfdProbeMemoryAttributes: { call: 'ioctl(KVM_SET_MEMORY_ATTRIBUTES2, null)', fields: [gmem] },
 
-  memoryFileOpen: { call: 'open', fields: [['path', 'plain'], plainFlags, ['mode', 'plain']], creates: 'file' },
-  memoryFileMemfd: { call: 'memfd_create', fields: [['name', 'plain'], plainFlags], creates: 'file' },
-  memoryFileShared: { call: 'shm_open', fields: [], creates: 'file' },
-  memoryFileResize: { call: 'ftruncate', fields: [file, size] },
-  memoryFileAddSeals: { call: 'fcntl(F_ADD_SEALS)', fields: [file, ['seals', 'hex']] },
-
   map: {
     call: 'mmap',
-    fields: [
-      ['fd', 'plain'],
-      offset,
-      length,
-      protection,
-      ['flags', { bits: MapFlag }],
-      ['alignment', 'hex'],
-      ['guard', 'hidden'],
-    ],
+    fields: [['fd', 'plain'], offset, length, protection, ['flags', { bits: MapFlag }], ['alignment', 'hex']],
     creates: 'map',
   },
   mappingRead: { call: 'read memory', fields: [mapping, offset, ['bytes', 'out']], access: true },
@@ -151,29 +136,6 @@ export const callDescriptions: Readonly<Record<CallName, CallDescription>> = {
   rawFallocateInChild: {
     call: 'fallocate in a child',
     fields: [['fd', 'plain'], ['mode', { bits: FallocateMode }], offset, length],
-  },
-
-  populateStart: {
-    call: 'populate on threads, begins',
-    fields: [
-      mapping,
-      offset,
-      length,
-      ['pageSize', 'hex'],
-      ['threads', 'plain'],
-      ['cpus', 'hidden'],
-      ['method', 'plain'],
-      ['done', 'hidden'],
-    ],
-    creates: 'job',
-  },
-  populateCancel: { call: 'cancel populating', fields: [['job', 'object']] },
-  populateOutcome: {
-    call: 'populate on threads, has ended',
-    fields: [
-      ['job', 'object'],
-      ['outcome', 'out'],
-    ],
   },
 
   vcpuCreate: {
