@@ -1,6 +1,6 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { LabError } from '../lab/error.ts';
 import { architectures, type Image, ImageError, inspectImage } from '../lab/image.ts';
@@ -82,9 +82,15 @@ function findKernel(paths: readonly string[], modules: string | undefined, scrat
     throw new ImageError(
       `there is no kernel image in ${packages.join(', ')}; linux-modules and linux-binary belong together`,
     );
-  // As Debian and modules_install lay them out: vmlinuz among the modules.
-  const beside = existsSync(join(dirname(path), 'kernel')) ? dirname(path) : undefined;
-  return { image: inspectImage(path), modules: modules ?? found.modules ?? beside };
+  return { image: inspectImage(path), modules: modules ?? found.modules ?? modulesOf(path) };
+}
+
+/** Where the modules of an image lie, as Debian and modules_install lay them out: around it, or beside /boot by its release. */
+function modulesOf(image: string): string | undefined {
+  const release = /^vmlinuz-(.+)$/.exec(basename(image))?.[1];
+  const root = join(dirname(image), '..');
+  const places = release ? ['usr/lib/modules', 'lib/modules'].map((below) => join(root, below, release)) : [];
+  return [dirname(image), ...places].find((place) => existsSync(join(place, 'kernel')));
 }
 
 /** `gmem lab run`. */
