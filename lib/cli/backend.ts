@@ -1,9 +1,10 @@
 import { parseArgs } from 'node:util';
-import { createMemoryBackend } from '../backends/backend.ts';
+import { createMemoryBackend, type MemoryBackend, type MemoryBackendState } from '../backends/backend.ts';
 import { BackendError } from '../backends/error.ts';
 import { type Exercise, exerciseBackend } from '../backends/exercise.ts';
 import { typeHelp, typesHelp } from '../backends/help.ts';
 import { formatObjectOption, parseObjectOption } from '../backends/object-option.ts';
+import type { Preallocated } from '../backends/prealloc.ts';
 import type { MemoryBackendOptions, ObjectOptions } from '../backends/properties.ts';
 import { createThreadContext } from '../backends/thread-context.ts';
 import { objectType } from '../backends/types.ts';
@@ -34,10 +35,10 @@ answer to it is wrong, 4 there is no usable KVM, 130 interrupted.
 /** What `gmem backend --run` tells of a backend. Bytes and milliseconds. */
 interface RunReport extends Exercise {
   readonly createTime: number;
-  readonly prealloc: object | undefined;
+  readonly prealloc: Preallocated | undefined;
   readonly residentBefore: number;
   /** As MemoryBackend.query() tells it, after the guest. */
-  readonly state: object;
+  readonly state: MemoryBackendState;
   /** Bytes on each NUMA node, of what the host has touched. */
   readonly nodes: Readonly<Record<string, number>>;
 }
@@ -82,7 +83,7 @@ async function run(
   };
 }
 
-function nodesOf(backend: { placement(): ReadonlyMap<number, number> }): Record<string, number> {
+function nodesOf(backend: MemoryBackend): Record<string, number> {
   try {
     return Object.fromEntries(backend.placement());
   } catch (error) {
@@ -94,46 +95,34 @@ function nodesOf(backend: { placement(): ReadonlyMap<number, number> }): Record<
 
 const milliseconds = (time: number) => `${time < 10 ? time.toFixed(1) : Math.round(time)} ms`;
 
-function pretty({ text, options, run: report }: ObjectReport): string {
+const plural = (count: number, noun: string) => `${count} ${noun}${count === 1 ? '' : 's'}`;
+
+function pretty({ text, run: report }: ObjectReport): string {
   if (!report) return `${text}\n`;
-  const state = report.state as Awaited<ReturnType<typeof createMemoryBackend>>['query'] extends () => infer S
-    ? S
-    : never;
-  const prealloc = report.prealloc as { threads: number; time: number } | undefined;
+  const { state, prealloc } = report;
   const nodes = Object.entries(report.nodes).map(([node, bytes]) => `${formatSize(bytes)} on node ${node}`);
-  const policy = state['policy-honoured'];
-  const lines: [string, string][] = [
-    ['attached as', `${report.mode}${state.path ? `, ${state.path}` : ''}`],
-    [
-      'pages',
-      `${report.read} of ${formatSize(state['page-size'])} or parts of them, ${report.written} written by the guest`,
-    ],
-    [
-      'made in',
-      `${milliseconds(report.createTime)}${prealloc ? `, of which ${milliseconds(prealloc.time)} to allocate with ${prealloc.threads} ${prealloc.threads === 1 ? 'thread' : 'threads'}` : ''}`,
-    ],
-    ['guest', `${milliseconds(report.time)} to write and read every page`],
+  const honoured = state['policy-honoured'];
+  const allocated =
+    prealloc && `, of which ${milliseconds(prealloc.time)} to allocate with ${plural(prealloc.threads, 'thread')}`;
+  const lines: readonly (readonly [name: string, value: string | undefined])[] = [
+    ['attached as', report.mode],
+    ['path', state.path],
+    ['page size', formatSize(state['page-size'])],
+    ['made in', `${milliseconds(report.createTime)}${allocated ?? ''}`],
+    ['guest', `wrote ${plural(report.written, 'page')} and read ${report.read} in ${milliseconds(report.time)}`],
     ['resident', `${formatSize(state['resident-bytes'])} (${formatSize(report.residentBefore)} before the guest)`],
-    ...(nodes.length > 0 ? [['nodes', nodes.join(', ')] as [string, string]] : []),
-    ...(policy === undefined
-      ? []
-      : [
-          [
-            'policy',
-            `${options['qom-type'] === 'thread-context' ? '' : options.policy} ${policy ? 'honoured' : 'ignored'}`,
-          ] as [string, string],
-        ]),
-    ...state.notes.map((note): [string, string] => [note.kind, `${note.property}: ${note.message}`]),
-    ...(report.differ + report.differOnHost > 0
-      ? [
-          ['WRONG', `${report.differ} pages differ for the guest, ${report.differOnHost} for the host`] as [
-            string,
-            string,
-          ],
-        ]
-      : []),
+    ['nodes', nodes.length > 0 ? nodes.join(', ') : undefined],
+    ['policy', honoured === undefined ? undefined : `${state.policy} ${honoured ? 'honoured' : 'ignored'}`],
+    ...state.notes.map((note) => [note.kind, `${note.property}: ${note.message}`] as const),
+    [
+      'WRONG',
+      report.differ + report.differOnHost > 0
+        ? `${plural(report.differ, 'page')} differ for the guest, ${report.differOnHost} for the host`
+        : undefined,
+    ],
   ];
-  return `${text}\n${lines.map(([name, value]) => `  ${name.padEnd(12)} ${value}\n`).join('')}`;
+  const told = lines.filter(([, value]) => value !== undefined);
+  return `${text}\n${told.map(([name, value]) => `  ${name.padEnd(12)} ${value}\n`).join('')}`;
 }
 
 function helpCommand(names: readonly string[], io: Io): number {

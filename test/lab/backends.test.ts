@@ -26,7 +26,7 @@ describeLab(
         numaNodes: 2,
         accelerator: 'tcg',
         commandLine: '',
-        bootSeconds: 120,
+        bootSeconds: 300,
         files: new Map([['lab/backends.mjs', resolve('test/lab/backends.mjs')]]),
       });
       const selected = checks.filter(({ privateVm, inPlace }) =>
