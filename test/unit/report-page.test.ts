@@ -58,7 +58,7 @@ test('its policy lets nothing run but its own script', () => {
 });
 
 // One browser for all: it takes a second to start.
-describe.skipIf(reason)(reason ? `the page (skipped: ${reason})` : 'the page', { timeout: 120_000 }, () => {
+describe.skipIf(reason)(reason ? `the page (skipped: ${reason})` : 'the page', { timeout: 300_000 }, () => {
   let folder = '';
   let browser: BrowserContext;
   const said: string[] = [];
