@@ -234,15 +234,6 @@ export class Emitter {
             plain[2],
           ),
         };
-      case 'mappingExchangeInChild':
-        return {
-          observations: [
-            {
-              c: this.#call('exchange_in_child', this.#at(object, plain[0]), plain[1]),
-              recorded: BigInt(Number(call.result)),
-            },
-          ],
-        };
       case 'mappingPin':
       case 'mappingForkChild':
       case 'childLoad':

@@ -471,24 +471,4 @@ static int child_status(pid_t child)
 	return -child_status(child);
 }`,
   },
-  exchange_in_child: {
-    needs: ['child_status'],
-    text: `/* What a child finds in a byte before it stores another value there, or its signal below zero. */
-static long exchange_in_child(char *memory, int value)
-{
-	pid_t child = fork();
-
-	if (child == 0) {
-		volatile unsigned char *at = (volatile unsigned char *)memory;
-		unsigned char before;
-
-		signal(SIGBUS, SIG_DFL);
-		signal(SIGSEGV, SIG_DFL);
-		before = *at;
-		*at = value;
-		_exit(before);
-	}
-	return child_status(child);
-}`,
-  },
 };
