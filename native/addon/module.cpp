@@ -39,9 +39,9 @@ constexpr Export own_exports[] = {
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
     auto* environment = new Environment(env);
     env.SetInstanceData(environment);
-    for (const auto list :
-         {std::span<const Export>(own_exports), kvm_exports(), vm_exports(), conversion_exports(), guest_memfd_exports(),
-          mapping_exports(), memory_file_exports(), populate_exports(), raw_exports(), vcpu_exports()}) {
+    for (const auto list : {std::span<const Export>(own_exports), kvm_exports(), vm_exports(), conversion_exports(),
+                            guest_memfd_exports(), mapping_exports(), memory_file_exports(), populate_exports(),
+                            raw_exports(), vcpu_exports()}) {
         for (const Export& entry : list) {
             exports.Set(
                 entry.name,

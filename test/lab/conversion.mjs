@@ -332,7 +332,11 @@ export const checks = [
     const { mapCommand } = await import('/gmem/dist/cli/map.js');
     const drawn = async (...argv) => {
       const written = { stdout: '', stderr: '' };
-      const to = (name) => ({ write: (text) => void (written[name] += text) });
+      const to = (name) => ({
+        write: (text) => {
+          written[name] += text;
+        },
+      });
       const status = await mapCommand(argv, { stdout: to('stdout'), stderr: to('stderr') });
       assert.equal(status, 0, written.stderr);
       return written.stdout;
