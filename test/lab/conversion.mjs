@@ -328,6 +328,28 @@ export const checks = [
     assert.match(g.svgMap(map), /^<svg [\s\S]*<\/svg>\n$/);
     assert.equal(JSON.parse(g.jsonMap(map)).segments.length, map.segments.length);
   }),
+  test('gmem map draws a VM in each format', async () => {
+    const { mapCommand } = await import('/gmem/dist/cli/map.js');
+    const drawn = async (...argv) => {
+      const written = { stdout: '', stderr: '' };
+      const to = (name) => ({
+        write: (text) => {
+          written[name] += text;
+        },
+      });
+      const status = await mapCommand(argv, { stdout: to('stdout'), stderr: to('stderr') });
+      assert.equal(status, 0, written.stderr);
+      return written.stdout;
+    };
+    const text = await drawn();
+    assert.match(text, inPlace ? /^conversion: in-place/ : /^conversion: two-pool/);
+    // A checkerboard: every row is the one before the other way round.
+    assert.match(text, / {2}(PS){32}\n.* {2}(SP){32}\n/);
+    assert.match(await drawn('--format', 'svg'), /^<svg /);
+    const { segments } = JSON.parse(await drawn('--format', 'json'));
+    assert.ok(segments.length > 250);
+    await assert.rejects(drawn('--format', 'png'), { message: /one of text, svg, json/ });
+  }),
   test('the map tells where the kernel disagrees', async (kvm) => {
     if (!inPlace) return;
     const { memory, mapping, gmem } = convertibleVm(kvm, 4);

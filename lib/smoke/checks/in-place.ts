@@ -1,4 +1,5 @@
 import { Capability, GuestMemfdFlag, MemoryAttribute, VmType } from '../../kvm/constants.ts';
+import { mapAnonymous } from '../../kvm/mapping.ts';
 import { pageSize } from '../../kvm/native.ts';
 import type { CheckContext } from '../context.ts';
 import { equal, holds, inaccessible, refused } from '../expect.ts';
@@ -16,7 +17,7 @@ import {
   type State,
   takesWrites,
 } from './in-place-guest.ts';
-import { guestFills, guestSees } from './private-guest.ts';
+import { gpa, guest, guestFills, guestSees } from './private-guest.ts';
 
 const page = pageSize;
 const requires = [mmap, inPlaceConversion, guestProgram];
@@ -269,18 +270,19 @@ const plain: readonly Check[] = [
     },
   },
   {
-    name: 'in-place/already',
-    title: 'A range that is as asked already is left alone, even where a page of it is pinned or mapped',
+    name: 'in-place/share-pinned',
+    title: 'Pinned pages are no obstacle to asking for shared memory: what is shared already is left as it is',
     since,
     requires,
     run: (check) =>
       eachStart(check, 2, (memory) => {
-        convertPages(memory, 0, 2, memory.initial);
         convertPages(memory, 0, 2, 'shared');
         takesWrites(memory, 0, 'shared', 0x31, 'shared');
         using pin = memory.mapping.pin(0, page);
+        convertPages(memory, 1, 1, 'private');
         convertPages(memory, 0, 2, 'shared');
-        holdsValue(memory, 0, 'shared', 0x31, `shared twice, pinned by ${pin.kind}`);
+        holdsValue(memory, 0, 'shared', 0x31, `shared once more, pinned by ${pin.kind}`);
+        holdsValue(memory, 1, 'shared', 0, 'its neighbour, shared again');
       }),
   },
   {
@@ -289,13 +291,18 @@ const plain: readonly Check[] = [
     since,
     requires,
     run: (check) => {
-      const memory = inPlaceVm(check, 1, 'private');
       const vm = check.vm(VmType.SW_PROTECTED);
-      const gmem = check.use(vm.createGuestMemfd({ size: 2 * page }));
+      const gmem = check.use(vm.createGuestMemfd({ size: page }));
       holds(!gmem.mappable, 'made without MMAP');
+      const elsewhere = check.use(mapAnonymous({ size: page }));
+      vm.setUserMemoryRegion({ slot: 10, guestPhysAddr: gpa, size: page, mapping: elsewhere, guestMemfd: gmem });
+      const agent = guest(check, vm);
+      guestFills(agent, 0, page, 0x41);
       gmem.setMemoryAttributes({ offset: 0, size: page, attributes: 0 });
+      guestSees(agent, 0, page, 0x41, 'made shared, it is still the memory of the guest_memfd');
+      guestFills(agent, 0, page, 0x42);
       gmem.setMemoryAttributes({ offset: 0, size: page, attributes: MemoryAttribute.PRIVATE });
-      takesWrites(memory, 0, 'private', 0x41, 'beside it');
+      guestSees(agent, 0, page, 0x42, 'made private again');
     },
   },
 ];
