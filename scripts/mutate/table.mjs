@@ -25,7 +25,8 @@ export function tableOf(mutants, pristine, resultOf) {
       theirs: result ? caughtBy(pristine.results, result.results).filter(isSelftest) : [],
     };
   });
-  const run = rows.filter(({ result }) => result);
+  const run = rows.filter(({ mutant, result }) => result && !mutant.equivalent);
+  const equivalent = mutants.filter((mutant) => mutant.equivalent);
   const ours = run.filter(({ ours: names }) => names.length > 0);
   const theirs = run.filter(({ theirs: names }) => names.length > 0);
   const onlyTheirs = theirs.filter(({ ours: names }) => names.length === 0);
@@ -57,6 +58,10 @@ export function tableOf(mutants, pristine, resultOf) {
       ({ mutant, ours: names, theirs: tests }) =>
         `| ${mutant.name} | ${mutant.what} | ${listed(names, 3)} | ${listed(tests, 3)} |`,
     ),
+    '',
+    'These were tried too and change nothing that can be seen there:',
+    '',
+    ...equivalent.map(({ name, what, equivalent: why }) => `- ${name} (${what}): ${why}.`),
     '',
   ];
   return lines.join('\n');
