@@ -1,4 +1,4 @@
-import { GuestAgent, GuestExitError } from '../../guest/agent.ts';
+import { type AgentRun, GuestAgent, GuestExitError } from '../../guest/agent.ts';
 import { Capability, HypercallNumber, MemoryAttribute, VmType } from '../../kvm/constants.ts';
 import type { GuestMemfd } from '../../kvm/guest-memfd.ts';
 import { type Mapping, mapAnonymous } from '../../kvm/mapping.ts';
@@ -112,4 +112,15 @@ export function guestFills(agent: GuestAgent, offset: number, length: number, va
 /** A guest for the VM, with memory and vCPU of its own beside those of others. */
 export function guest(check: CheckContext, vm: Vm, number = 0): GuestAgent {
   return check.use(GuestAgent.create(vm, { slot: number, vcpuId: number, guestPhysAddr: number * 0x10_0000 }));
+}
+
+/**
+ * Waits for a run during which memory is converted. KVM reads the attribute of a page twice in a fault, and where it has
+ * changed between, leaves with a MEMORY_FAULT at which the host has nothing to do but go on.
+ */
+export async function passingFaults(agent: GuestAgent, running: Promise<AgentRun>): Promise<AgentRun> {
+  let outcome = await running;
+  for (let faults = 0; outcome.exit?.reason === 'MEMORY_FAULT' && faults < 100; faults++)
+    outcome = agent.resume({ timeout });
+  return outcome;
 }

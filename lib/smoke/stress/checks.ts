@@ -3,7 +3,7 @@ import { FallocateMode, GuestMemfdFlag, MemoryAttribute, MemoryRegionFlag } from
 import { mapAnonymous } from '../../kvm/mapping.ts';
 import { pageSize } from '../../kvm/native.ts';
 import { Request, rawIoctl, words } from '../../kvm/raw.ts';
-import { gpa, guest, privateVm } from '../checks/private-guest.ts';
+import { gpa, guest, passingFaults, privateVm } from '../checks/private-guest.ts';
 import type { CheckContext } from '../context.ts';
 import { CheckFailure, equal } from '../expect.ts';
 import type { Check } from '../model.ts';
@@ -141,7 +141,7 @@ export const stressChecks: readonly Check[] = [
       const sides = [0x11, 0x22].map((byte) => BigInt(`0x${byte.toString(16).repeat(8)}`));
       await untilDeadline(check, async () => {
         const reads = Array.from({ length: 200 }, () => ({ op: 'load' as const, gpa: gpa + below(random, 8) * page }));
-        const runs = agents.map((agent) => agent.runAsync(reads, { timeout }));
+        const runs = agents.map((agent) => passingFaults(agent, agent.runAsync(reads, { timeout })));
         const isPrivate: boolean[] = [];
         for (let i = 0; i < 20; i++) {
           const offset = below(random, 8);
