@@ -9,8 +9,11 @@ import { Racer } from './race.ts';
 
 const size = 8 * pageSize;
 
-/** Pre-faults on another thread while this one deletes the memslot and makes it again, for some milliseconds. */
-export async function preFaultRace(check: CheckContext, until: () => boolean): Promise<void> {
+/** Pre-faults on another thread while this one deletes the memslot and makes it again, until `enough` says so. */
+export async function preFaultRace(
+  check: CheckContext,
+  enough: (deletions: number, milliseconds: number) => boolean,
+): Promise<void> {
   const vm = check.vm();
   const mapping = check.use(mapAnonymous({ size }));
   const region = { slot: 10, guestPhysAddr: gpa, size, mapping };
@@ -23,12 +26,13 @@ export async function preFaultRace(check: CheckContext, until: () => boolean): P
     argument: words(64, { 0: gpa, 8: size }),
   });
   await racer.ready;
+  const since = performance.now();
   let deleted = 0;
   do {
     vm.deleteUserMemoryRegion(10);
     vm.setUserMemoryRegion(region);
     deleted++;
-  } while (!until());
+  } while (!enough(deleted, performance.now() - since));
   const tally = await racer.stop();
   const allowed = ['ok', 'ENOENT', 'EAGAIN', 'EINTR'];
   for (const [what, times] of Object.entries(tally))
