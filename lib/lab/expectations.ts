@@ -47,6 +47,9 @@ export function expectedStatus(check: Check, kernel: NamedKernel & { version: st
   return expectedBug(check.knownBugs, kernel.version) ? 'xfail' : 'pass';
 }
 
+/** Races: whether they meet a bug that the kernel has is a matter of chance. */
+const racy: ReadonlySet<string> = new Set(['pre-fault/beside-deletion']);
+
 /** Compares the results on one kernel with what is expected of it, in both directions. */
 export function surprises(
   checks: readonly Check[],
@@ -59,7 +62,8 @@ export function surprises(
     const check = byName.get(result.name);
     // What the kernel says outside of checks is never expected.
     const expected = check ? expectedStatus(check, kernel, numaNodes) : 'pass';
-    if (result.status === expected) return [];
+    if (result.status === expected || (racy.has(result.name) && expected === 'xfail' && result.status === 'pass'))
+      return [];
     const reason = result.failure?.message ?? result.reason;
     return [{ kernel: kernel.name, check: result.name, expected, got: result.status, reason }];
   });
