@@ -74,6 +74,7 @@ const list = [
     file: gmem,
     search: 'truncate_inode_pages_range(inode->i_mapping, offset, offset + len - 1);',
     replace: 'truncate_inode_pages_range(inode->i_mapping, offset, offset + len - !MUTANT);',
+    equivalent: 'the page cache never zeroes a part of a page that it must not touch (mapping_inaccessible)',
     what: 'a hole takes the first byte of the page behind it',
   },
   {
@@ -127,6 +128,7 @@ const list = [
     file: gmem,
     search: '\tkvm_gmem_mnt->mnt_flags |= MNT_NOEXEC;',
     replace: '\tkvm_gmem_mnt->mnt_flags |= MUTANT ? 0 : MNT_NOEXEC;',
+    equivalent: 'the super block of the pseudo file system says the same (SB_I_NOEXEC)',
     what: 'guest memory can be mapped executable',
   },
   // Binding
@@ -376,6 +378,7 @@ const list = [
       '\tif (fault->is_private) {\n\t\tkvm_mmu_prepare_memory_fault_exit(vcpu, fault);\n\t\treturn -EFAULT;\n\t}\n\n\tvcpu_cache_mmio_info',
     replace:
       '\tif (fault->is_private && !MUTANT) {\n\t\tkvm_mmu_prepare_memory_fault_exit(vcpu, fault);\n\t\treturn -EFAULT;\n\t}\n\n\tvcpu_cache_mmio_info',
+    equivalent: 'KVM does not emulate private accesses and leaves with the same exit a little later',
     what: 'private memory without a memslot is emulated as MMIO',
   },
   {
