@@ -37,6 +37,14 @@ export const knownBugs: readonly KnownBug[] = [
     since: '6.11',
     fixedIn: '6.16',
   },
+  {
+    // Seen to hang 6.16.12 and 6.17.13, and not 6.18.15.
+    id: 'B11',
+    title: 'KVM_PRE_FAULT_MEMORY retries for ever while a memslot is being deleted',
+    fixedBy: '3ccbf6f47098',
+    since: '6.11',
+    fixedIn: '6.18',
+  },
 ];
 
 /** Major, minor and patch number of a kernel release such as '6.18.44-cloud-amd64'. */
