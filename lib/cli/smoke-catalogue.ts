@@ -45,7 +45,9 @@ export function explanation(name: string, checks: readonly Check[]): string {
   if (check.isolated) add('isolated', 'runs in a process of its own');
   for (const bug of knownBugs.filter(({ id }) => check.knownBugs?.includes(id))) {
     add(`bug ${bug.id}`, bug.title);
-    lines.push(`${' '.repeat(15)}since ${bug.since}, fixed in ${bug.fixedIn} by ${bug.fixedBy}`);
+    lines.push(
+      `${' '.repeat(15)}since ${bug.since}, ${bug.fixedIn === undefined ? `not fixed (${bug.fixedBy})` : `fixed in ${bug.fixedIn} by ${bug.fixedBy}`}`,
+    );
   }
   return `${lines.join('\n')}\n`;
 }

@@ -35,6 +35,8 @@ export interface Check {
   readonly stress?: true;
   /** It may well take its process down, or leave it in a state that others should not meet: it gets one of its own. */
   readonly isolated?: true;
+  /** A race: whether it meets a known bug is a matter of chance, so a pass does not tell that the bug is gone. */
+  readonly race?: true;
   /** Throws what `expect` throws when the property does not hold; any KvmError counts as a failure too. */
   run(context: CheckContext): void | Promise<void>;
 }

@@ -72,7 +72,7 @@ function verdictOf(check: Check, ground: Ground, verdict: Verdict): Partial<Chec
   if (!bug) return verdict;
   const knownBug = { id: bug.id, title: bug.title, fixedBy: bug.fixedBy };
   if (verdict.status === 'fail') return { ...verdict, status: 'xfail', knownBug };
-  if (verdict.status === 'pass') return { ...verdict, knownBug, unexpectedPass: true };
+  if (verdict.status === 'pass') return check.race ? verdict : { ...verdict, knownBug, unexpectedPass: true };
   return verdict;
 }
 

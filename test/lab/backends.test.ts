@@ -30,7 +30,7 @@ describeLab(
         files: new Map([['lab/backends.mjs', resolve('test/lab/backends.mjs')]]),
       });
       const selected = checks.filter(({ privateVm, inPlace }) =>
-        inPlace ? name === 'in-place-7.3' : privateVm ? name !== 'debian-6.18' : name !== 'in-place-7.3',
+        inPlace ? name === 'in-place-7.3' : privateVm ? name === 'sw-protected-7.3' : name !== 'in-place-7.3',
       );
       const result = await runChecks({
         checks: selected.map((check) => ({ name: check.name, title: check.title, since: '' })),

@@ -137,6 +137,9 @@ describe('what is expected of a kernel', () => {
       { kernel: 'debian-7.3', check: 'a/skip', expected: 'skip', got: 'pass', reason: undefined },
       { kernel: 'debian-7.3', check: 'kernel/outside-checks', expected: 'pass', got: 'error', reason: undefined },
     ]);
+    const race = check({ name: 'pre-fault/beside-deletion', since: '6.11', knownBugs: ['L1'], race: true });
+    expect(surprises([race], kernel('debian-6.12'), 1, [result(race.name, 'pass')])).toEqual([]);
+    expect(surprises([race], kernel('debian-6.12'), 1, [result(race.name, 'fail')])).toHaveLength(1);
     expect(surprises(checks, kernel('debian-7.3'), 1, [result('a/pass', 'pass'), result('a/skip', 'skip')])).toEqual(
       [],
     );

@@ -149,7 +149,8 @@ export const preFaultChecks: readonly Check[] = [
     upstream: ['F1'],
     since: '6.11',
     requires: [preFault, guestProgram],
-    knownBugs: ['L1'],
+    knownBugs: ['L1', 'B11', 'L2'],
+    race: true,
     run: (check) => {
       // Enough to meet a memslot on its way out, and an end for machines that are slow at it.
       return preFaultRace(check, (deletions, milliseconds) => deletions >= 100 || milliseconds >= 2000);
