@@ -2,7 +2,20 @@ import { exitBlockLayout } from './exits.ts';
 import { type Native, native } from './native.ts';
 
 /** A function of the addon that asks the kernel for something, or touches guest memory; 'vcpuRunDone' ends a 'vcpuRunAsync'. */
-export type CallName = Exclude<keyof Native, (typeof silent)[number]> | 'vcpuRunDone';
+export type CallName = Exclude<keyof Native, (typeof silent)[number]> | 'vcpuRunDone' | FileCallName;
+
+/** A call of Node's own about a file descriptor, as file-calls.ts makes them. */
+export type FileCallName =
+  | 'fileSync'
+  | 'fileDataSync'
+  | 'fileOwner'
+  | 'fileTimes'
+  | 'fileReopen'
+  | 'fileRead'
+  | 'fileWrite'
+  | 'fileTruncate'
+  | 'fileMode'
+  | 'fileSystem';
 
 /** A call to the addon, as it was made. */
 export interface NativeCall {
@@ -142,6 +155,20 @@ export function observeCalls(by: CallObserver | undefined): void {
     (native as unknown as Record<string, AnyFunction>)[name] = by ? observed(name as CallName, call) : call;
   }
   native.convert = by ? observedConversion : original.convert;
+}
+
+/** @internal Makes a file call, and tells of it: what is thrown has a negative errno, as errors of Node's file calls have. */
+export function observedFileCall<T>(name: FileCallName, args: readonly unknown[], call: () => T): T {
+  if (!observer) return call();
+  const begun = start(name, args);
+  try {
+    const result = call();
+    finish(begun, typeof result === 'number' ? result : 0);
+    return result;
+  } catch (error) {
+    finish(begun, (error as NodeJS.ErrnoException).errno);
+    throw error;
+  }
 }
 
 /** @internal Says what the guest has been told to do in the run that follows. */

@@ -87,6 +87,10 @@ const everywhere = [
   'guest-conversation',
   'threads',
   'hangs',
+  'file-call',
+  'child',
+  'child-faults',
+  'pinned',
 ].map((name) => `wrong/${name}`);
 const before = ['wrong/later-errno', 'wrong/later-file-system', 'binding/offset-overflow'];
 /** Milliseconds for a machine and what runs in it. */

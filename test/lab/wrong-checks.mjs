@@ -1,6 +1,7 @@
 // Checks that assert what no kernel does, or what only later ones do, so that each fails for certain: their reproducers are
 // what is tested. They run inside a lab machine, where the package lies in /gmem.
 const g = await import('/gmem/dist/index.js');
+const { fileTruncate } = await import('/gmem/dist/kvm/file-calls.js');
 const { bindingChecks } = await import('/gmem/dist/smoke/checks/binding.js');
 const { allBytes, equal, inaccessible, refused } = await import('/gmem/dist/smoke/expect.js');
 
@@ -99,6 +100,29 @@ const onEveryKernel = [
     const { vm } = sharedVm(context);
     const agent = context.use(g.GuestAgent.create(vm));
     agent.execute([{ op: 'spin', gpa, value: 1 }], { timeout: 300 });
+  }),
+  check('file-call', 'A guest_memfd is shortened with another errno than it is', (context) => {
+    const { gmem } = sharedVm(context);
+    refused('EBADF', 'ftruncate to a page', () => fileTruncate(gmem.fd, page));
+  }),
+  check('child', 'A forked child reads what nobody wrote', (context) => {
+    const { mapping } = sharedVm(context);
+    mapping.fill(0x22);
+    const child = context.use(mapping.forkChild());
+    child.store(1, 0x23);
+    equal(child.load(page), 0x33, 'what the child loads');
+  }),
+  check('child-faults', 'Shared memory cannot be read by a forked child', (context) => {
+    const { mapping } = sharedVm(context);
+    const child = context.use(mapping.forkChild());
+    inaccessible('shared memory', () => child.load(page));
+  }),
+  check('pinned', 'A pinned page keeps its bytes in a hole', (context) => {
+    const { gmem, mapping } = sharedVm(context);
+    mapping.fill(0xaa);
+    context.use(mapping.pin(0, page));
+    gmem.punchHole(0, page);
+    allBytes(mapping, 0, size, 0xaa, 'the memory');
   }),
   // Right on later kernels: their reproducers must say so there.
   check('later-errno', 'A range that is bound twice is refused with EEXIST (7.x)', (context) => {

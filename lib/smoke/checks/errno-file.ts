@@ -1,5 +1,5 @@
-import { closeSync, fchownSync, fdatasyncSync, fsyncSync, futimesSync, openSync } from 'node:fs';
 import { FallocateMode } from '../../kvm/constants.ts';
+import { fileDataSync, fileOwner, fileReopen, fileSync, fileTimes } from '../../kvm/file-calls.ts';
 import { Request, rawIoctl, rawIoctlInChild, words } from '../../kvm/raw.ts';
 import { guestMemfd } from '../requirements.ts';
 import { page, type Row, refusals, size } from './errno.ts';
@@ -62,14 +62,14 @@ const rows: readonly Row[] = [
     what: 'fsync of a guest_memfd, which has no storage behind it,',
     refuses: 'EINVAL',
     since: '6.8',
-    call: ({ gmem }) => fsyncSync(gmem.fd),
+    call: ({ gmem }) => fileSync(gmem.fd),
   },
   {
     name: 'fdatasync',
     what: 'fdatasync of a guest_memfd',
     refuses: 'EINVAL',
     since: '6.8',
-    call: ({ gmem }) => fdatasyncSync(gmem.fd),
+    call: ({ gmem }) => fileDataSync(gmem.fd),
   },
   {
     name: 'fchown',
@@ -77,21 +77,21 @@ const rows: readonly Row[] = [
     // The kernel asks for the right to do it before it asks the file.
     refuses: ['EINVAL', 'EPERM'],
     since: '6.8',
-    call: ({ gmem }) => fchownSync(gmem.fd, 1, 1),
+    call: ({ gmem }) => fileOwner(gmem.fd, 1, 1),
   },
   {
     name: 'futimes',
     what: 'Setting the times of a guest_memfd',
     refuses: 'EINVAL',
     since: '6.8',
-    call: ({ gmem }) => futimesSync(gmem.fd, 1, 1),
+    call: ({ gmem }) => fileTimes(gmem.fd, 1),
   },
   {
     name: 'reopen',
     what: 'Opening a guest_memfd anew through /proc/self/fd',
     refuses: 'ENXIO',
     since: '6.8',
-    call: ({ gmem }) => closeSync(openSync(`/proc/self/fd/${gmem.fd}`, 'r+')),
+    call: ({ gmem }) => fileReopen(gmem.fd),
   },
   {
     name: 'allocate-no-keep-size',

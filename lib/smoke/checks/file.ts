@@ -1,5 +1,5 @@
-import { fchmodSync, ftruncateSync, readSync, statfsSync, writeSync } from 'node:fs';
 import { Capability } from '../../kvm/constants.ts';
+import { fileMode, fileRead, fileSystem, fileTruncate, fileWrite } from '../../kvm/file-calls.ts';
 import { pageSize } from '../../kvm/native.ts';
 import { describeFlags } from '../context.ts';
 import { equal, holds, refused } from '../expect.ts';
@@ -81,10 +81,10 @@ export const fileChecks: readonly Check[] = [
       check.eachConfiguration(({ vm, flags }) => {
         using gmem = vm.createGuestMemfd({ size, flags });
         const bytes = Buffer.alloc(16);
-        refused(['EINVAL', 'EBADF'], 'read', () => readSync(gmem.fd, bytes, 0, 16, null));
-        refused(['EINVAL', 'EBADF'], 'write', () => writeSync(gmem.fd, bytes, 0, 16, null));
-        refused(['ESPIPE', 'EINVAL'], 'pread', () => readSync(gmem.fd, bytes, 0, 16, 0));
-        refused(['ESPIPE', 'EINVAL'], 'pwrite', () => writeSync(gmem.fd, bytes, 0, 16, 0));
+        refused(['EINVAL', 'EBADF'], 'read', () => fileRead(gmem.fd, bytes));
+        refused(['EINVAL', 'EBADF'], 'write', () => fileWrite(gmem.fd, bytes));
+        refused(['ESPIPE', 'EINVAL'], 'pread', () => fileRead(gmem.fd, bytes, 0));
+        refused(['ESPIPE', 'EINVAL'], 'pwrite', () => fileWrite(gmem.fd, bytes, 0));
       }),
   },
   {
@@ -100,7 +100,7 @@ export const fileChecks: readonly Check[] = [
         equal(stat.size, BigInt(size), 'st_size');
         equal(stat.blockSize, BigInt(page), 'st_blksize');
         equal(stat.mode & 0o170000n, 0o100000n, 'file type in st_mode');
-        const magic = BigInt(statfsSync(`/proc/self/fd/${gmem.fd}`).type);
+        const magic = fileSystem(gmem.fd);
         equal(magic, stat.fileSystem, 'f_type of statfs');
         check.note(`statfs f_type is 0x${magic.toString(16)}`);
       }),
@@ -186,8 +186,8 @@ export const fileChecks: readonly Check[] = [
       check.eachConfiguration(({ vm, flags }) => {
         using gmem = vm.createGuestMemfd({ size, flags });
         for (const length of [0, page, size, 2 * size])
-          refused('EINVAL', `ftruncate to ${length} bytes`, () => ftruncateSync(gmem.fd, length));
-        refused('EINVAL', 'fchmod', () => fchmodSync(gmem.fd, 0o777));
+          refused('EINVAL', `ftruncate to ${length} bytes`, () => fileTruncate(gmem.fd, length));
+        refused('EINVAL', 'fchmod', () => fileMode(gmem.fd, 0o777));
         equal(gmem.stat().size, BigInt(size), 'size afterwards');
       }),
   },

@@ -1,5 +1,6 @@
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { Advice, GuestMemfdFlag, Protection } from '../../kvm/constants.ts';
+import { fileRead, fileWrite } from '../../kvm/file-calls.ts';
 import { pageSize } from '../../kvm/native.ts';
 import { allBytes, equal, inaccessible, refused } from '../expect.ts';
 import type { Check } from '../model.ts';
@@ -179,11 +180,11 @@ export const hostAccessChecks: readonly Check[] = [
         const sink = openSync('/dev/null', 'w');
         try {
           const expected = Buffer.alloc(size);
-          readSync(program, expected, 0, size, 0);
+          fileRead(program, expected, 0);
           const view = new Uint8Array(mapping.view());
-          equal(readSync(program, view, 0, size, 0), size, 'bytes that read put into guest memory');
+          equal(fileRead(program, view, 0), size, 'bytes that read put into guest memory');
           equal(mapping.compare(0, expected), -1, 'first byte that differs from the file');
-          equal(writeSync(sink, view), size, 'bytes that write took from guest memory');
+          equal(fileWrite(sink, view), size, 'bytes that write took from guest memory');
         } finally {
           closeSync(program);
           closeSync(sink);

@@ -422,6 +422,110 @@ static long nodes_of(char *memory, unsigned int pages)
 
   // ---- calls with arguments of their own, and those of children ----
 
+  open_again: {
+    text: `static long open_again(int fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, O_RDWR | O_CLOEXEC);
+}`,
+  },
+  pin_memory: {
+    needs: ['result_of'],
+    text: `/* Pins pages for as long as the ring is there, as a device that reads or writes them does: a buffer registered with io_uring. */
+static long pin_memory(char *memory, uint64_t length)
+{
+	uint64_t parameters[15] = { 0 }; /* struct io_uring_params */
+	struct iovec range = { memory, length };
+	long ring = result_of(syscall(SYS_io_uring_setup, 1, parameters)), rc;
+
+	if (ring < 0)
+		return ring;
+	rc = result_of(syscall(SYS_io_uring_register, ring, 0 /* IORING_REGISTER_BUFFERS */, &range, 1));
+	if (rc < 0) {
+		close(ring);
+		return rc;
+	}
+	return ring;
+}
+
+static inline void unpin_memory(int ring)
+{
+	/* Closing alone would let go of the pages some time later. */
+	syscall(SYS_io_uring_register, ring, 1 /* IORING_UNREGISTER_BUFFERS */, NULL, 0);
+	close(ring);
+}`,
+  },
+  fork_child: {
+    needs: ['result_of', 'read_memory', 'fill_memory'],
+    text: `/* A forked child, which touches memory as it is told: value is the byte to store, or -1 to load one. */
+struct child {
+	pid_t pid;
+	int requests[2], answers[2];
+};
+struct child_request {
+	char *at;
+	int value;
+};
+
+static long fork_child(struct child *child)
+{
+	struct child_request request;
+	unsigned char byte = 0;
+	long answer;
+
+	if (pipe2(child->requests, O_CLOEXEC) < 0 || pipe2(child->answers, O_CLOEXEC) < 0)
+		return -errno;
+	child->pid = fork();
+	if (child->pid != 0)
+		return result_of(child->pid);
+	close(child->requests[1]);
+	while (read(child->requests[0], &request, sizeof(request)) == sizeof(request)) {
+		answer = request.value < 0 ? read_memory(request.at, 1, &byte) : fill_memory(request.at, 1, request.value);
+		answer = answer != 1 ? -EFAULT : request.value < 0 ? byte : 0;
+		if (write(child->answers[1], &answer, sizeof(answer)) != sizeof(answer))
+			break;
+	}
+	_exit(0);
+}
+
+static inline long ask_child(struct child *child, char *at, int value)
+{
+	struct child_request request = { at, value };
+	long answer;
+
+	if (write(child->requests[1], &request, sizeof(request)) != sizeof(request) ||
+	    read(child->answers[0], &answer, sizeof(answer)) != sizeof(answer))
+		return -EPIPE;
+	return answer;
+}
+
+static inline void end_child(struct child *child)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		close(child->requests[i]);
+		close(child->answers[i]);
+	}
+	waitpid(child->pid, NULL, 0);
+}`,
+  },
+  child_load: {
+    needs: ['fork_child'],
+    text: `static inline long child_load(struct child *child, char *at)
+{
+	return ask_child(child, at, -1);
+}`,
+  },
+  child_store: {
+    needs: ['fork_child'],
+    text: `static inline long child_store(struct child *child, char *at, unsigned char value)
+{
+	return ask_child(child, at, value);
+}`,
+  },
   ioctl_bytes: {
     needs: ['result_of'],
     text: `static long ioctl_bytes(int fd, unsigned long request, const void *bytes, size_t size)

@@ -2,8 +2,8 @@ import { GuestExitError } from '../../guest/agent.ts';
 import { KvmError, MemoryAccessError } from '../../kvm/errors.ts';
 import { CheckFailure } from '../expect.ts';
 import type { Failure } from '../model.ts';
-import type { Emitted, Observation } from './emit.ts';
-import { done } from './emit.ts';
+import type { Emitted, Observation } from './course.ts';
+import { done } from './emit-vcpu.ts';
 import { errnoSymbol, number } from './program.ts';
 import type { Step } from './slice.ts';
 

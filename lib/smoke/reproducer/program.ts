@@ -99,6 +99,7 @@ export class Program {
         'sys/stat.h',
         'sys/syscall.h',
         'sys/time.h',
+        'sys/uio.h',
         'sys/vfs.h',
         'sys/wait.h',
         'time.h',

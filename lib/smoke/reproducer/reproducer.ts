@@ -2,7 +2,8 @@ import { expectedBug } from '../known-bugs.ts';
 import type { Check, CheckResult, Failure, HostFacts } from '../model.ts';
 import type { Reproducer } from '../protocol.ts';
 import type { Outcome } from '../run-check.ts';
-import { type Emitted, Emitter, isQuestion } from './emit.ts';
+import type { Emitted } from './course.ts';
+import { Emitter, isQuestion } from './emit.ts';
 import { type Goal, goalOf } from './goal.ts';
 import { comment, errnoSymbol, number, Program, quote } from './program.ts';
 import { relevant, type Step } from './slice.ts';
@@ -46,10 +47,11 @@ function statementsOf({ call }: Step, emitted: Emitted, program: Program): strin
         `${target === undefined ? '' : `${target} = ${cast}`}${program.use('must').toUpperCase()}(${expression});`,
       );
   }
-  if (misbehaves === undefined)
+  if (misbehaves !== undefined) lines.push(`seen |= ${misbehaves};`);
+  // What an access gave has been compared.
+  else if (!access)
     for (const { c, recorded } of observations)
       lines.push(`${program.use('same').toUpperCase()}(${c}, ${number(recorded)});`);
-  else lines.push(`seen |= ${misbehaves};`);
   return lines;
 }
 

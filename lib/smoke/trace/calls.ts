@@ -38,6 +38,7 @@ const vcpu: Field = ['vcpu', 'object'];
 const offset: Field = ['offset', 'hex'];
 const length: Field = ['length', 'hex'];
 const size: Field = ['size', 'hex'];
+const descriptor: Field = ['fd', 'plain'];
 const plainFlags: Field = ['flags', 'hex'];
 const attributes: Field = ['attributes', { bits: MemoryAttribute }];
 const capability: Field = ['capability', { one: Capability }];
@@ -95,7 +96,7 @@ export const callDescriptions: Readonly<Record<CallName, CallDescription>> = {
 
   map: {
     call: 'mmap',
-    fields: [['fd', 'plain'], offset, length, protection, ['flags', { bits: MapFlag }], ['alignment', 'hex']],
+    fields: [descriptor, offset, length, protection, ['flags', { bits: MapFlag }], ['alignment', 'hex']],
     creates: 'map',
   },
   mappingRead: { call: 'read memory', fields: [mapping, offset, ['bytes', 'out']], access: true },
@@ -117,25 +118,28 @@ export const callDescriptions: Readonly<Record<CallName, CallDescription>> = {
   childStore: { call: 'write memory in a child', fields: [['child', 'object'], offset, ['value', 'hex']] },
   mappingSeal: { call: 'mmap over it', fields: [mapping, offset, length] },
 
+  fileSync: { call: 'fsync', fields: [descriptor] },
+  fileDataSync: { call: 'fdatasync', fields: [descriptor] },
+  fileOwner: { call: 'fchown', fields: [descriptor, ['user', 'plain'], ['group', 'plain']] },
+  fileTimes: { call: 'futimens', fields: [descriptor, ['seconds', 'plain']] },
+  fileReopen: { call: 'open(/proc/self/fd)', fields: [descriptor] },
+  fileRead: { call: 'read', fields: [descriptor, ['bytes', 'out'], ['position', 'hex']] },
+  fileWrite: { call: 'write', fields: [descriptor, ['bytes', 'in'], ['position', 'hex']] },
+  fileTruncate: { call: 'ftruncate', fields: [descriptor, length] },
+  fileMode: { call: 'fchmod', fields: [descriptor, ['mode', 'hex']] },
+  fileSystem: { call: 'statfs', fields: [descriptor, ['type', 'out']] },
+
   rawIoctl: {
     call: 'ioctl',
-    fields: [
-      ['fd', 'plain'],
-      ['request', 'hex'],
-      ['argument', 'in'],
-    ],
+    fields: [descriptor, ['request', 'hex'], ['argument', 'in']],
   },
   rawIoctlInChild: {
     call: 'ioctl in a child',
-    fields: [
-      ['fd', 'plain'],
-      ['request', 'hex'],
-      ['argument', 'in'],
-    ],
+    fields: [descriptor, ['request', 'hex'], ['argument', 'in']],
   },
   rawFallocateInChild: {
     call: 'fallocate in a child',
-    fields: [['fd', 'plain'], ['mode', { bits: FallocateMode }], offset, length],
+    fields: [descriptor, ['mode', { bits: FallocateMode }], offset, length],
   },
 
   vcpuCreate: {

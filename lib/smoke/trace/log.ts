@@ -70,7 +70,7 @@ function createdBy({ name, result }: NativeCall): number | bigint | undefined {
 /** The descriptor that a call was given beside its own object: it may be none of the library's. */
 export function descriptorOf({ name, args }: Pick<NativeCall, 'name' | 'args'>): unknown {
   if (name === 'vmSetUserMemoryRegion') return args[6];
-  return name === 'map' || name.startsWith('raw') ? args[0] : undefined;
+  return name === 'map' || name.startsWith('raw') || name.startsWith('file') ? args[0] : undefined;
 }
 
 /** What it leads to. */
