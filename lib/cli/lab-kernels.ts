@@ -1,17 +1,13 @@
 import { parseArgs } from 'node:util';
 import type { ArchiveOptions } from '../lab/archive.ts';
+import { buildKernel } from '../lab/build-kernel.ts';
 import { cacheDirectory } from '../lab/cache.ts';
+import { archiveKernels } from '../lab/debian-kernel.ts';
 import { LabError } from '../lab/error.ts';
-import {
-  archiveKernels,
-  buildKernel,
-  builtKernels,
-  cachedKernel,
-  cachedKernels,
-  parseName,
-  provide,
-  sourceSeries,
-} from '../lab/kernels.ts';
+import { cachedKernel, cachedKernels } from '../lab/kernel-cache.ts';
+import { parseName, sourceSeries } from '../lab/kernel-names.ts';
+import { provide } from '../lab/kernels.ts';
+import { builtKernels } from '../lab/recipes.ts';
 import { ExitCode, type Io, parsing, UsageError } from './io.ts';
 
 const help = `Usage: gmem lab kernels list

@@ -1,6 +1,8 @@
 import { parseArgs } from 'node:util';
 import { LabError } from '../lab/error.ts';
-import { type CachedKernel, cachedKernels, parseName, provide } from '../lab/kernels.ts';
+import { type CachedKernel, cachedKernels } from '../lab/kernel-cache.ts';
+import { parseName } from '../lab/kernel-names.ts';
+import { provide } from '../lab/kernels.ts';
 import { defaultJobs, runMatrix } from '../lab/matrix.ts';
 import { checks } from '../smoke/catalogue.ts';
 import { selectChecks } from '../smoke/select.ts';

@@ -1,7 +1,7 @@
 import type { Surprise } from '../reporters/report.ts';
 import { compareReleases, expectedBug } from '../smoke/known-bugs.ts';
 import type { Check, CheckResult, Status } from '../smoke/model.ts';
-import type { NamedKernel } from './kernels.ts';
+import type { NamedKernel } from './kernel-names.ts';
 
 /** What a kernel must be for one of the suite's requirements to be met in the lab. */
 interface Availability {

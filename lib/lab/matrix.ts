@@ -5,7 +5,7 @@ import type { Check, SuiteResult } from '../smoke/model.ts';
 import { NothingRanError, runChecks } from '../smoke/runner.ts';
 import { surprises } from './expectations.ts';
 import { inspectImage } from './image.ts';
-import type { CachedKernel } from './kernels.ts';
+import type { CachedKernel } from './kernel-cache.ts';
 import { chooseAccelerator, Lab } from './machine.ts';
 
 /** The suite on several kernels, as `--reporter json` prints it. */

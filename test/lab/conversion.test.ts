@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { expect, test } from 'vitest';
 import { inspectImage } from '../../lib/lab/image.ts';
-import type { CachedKernel } from '../../lib/lab/kernels.ts';
+import type { CachedKernel } from '../../lib/lab/kernel-cache.ts';
 import type * as Machine from '../../lib/lab/machine.ts';
 import type * as Runner from '../../lib/smoke/runner.ts';
 import { describeLab } from './lab.ts';

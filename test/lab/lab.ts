@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { describe } from 'vitest';
 import { cacheDirectory } from '../../lib/lab/cache.ts';
-import { type CachedKernel, cachedKernel } from '../../lib/lab/kernels.ts';
+import { type CachedKernel, cachedKernel } from '../../lib/lab/kernel-cache.ts';
 
 function missing(names: readonly string[]): string | undefined {
   const kernels = names.map((name) => ({ name, kernel: cachedKernel(name) }));

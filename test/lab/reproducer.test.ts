@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { inspectImage } from '../../lib/lab/image.ts';
-import type { CachedKernel } from '../../lib/lab/kernels.ts';
+import type { CachedKernel } from '../../lib/lab/kernel-cache.ts';
 import type * as Machine from '../../lib/lab/machine.ts';
 import type { SuiteResult } from '../../lib/smoke/model.ts';
 import type * as Runner from '../../lib/smoke/runner.ts';

@@ -4,8 +4,10 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { cacheDirectory, locked } from '../../lib/lab/cache.ts';
+import { newestKernels, packagesOf } from '../../lib/lab/debian-kernel.ts';
 import { expectedStatus, surprises } from '../../lib/lab/expectations.ts';
-import { cachedKernels, newestKernels, packagesOf, parseName } from '../../lib/lab/kernels.ts';
+import { cachedKernels } from '../../lib/lab/kernel-cache.ts';
+import { parseName } from '../../lib/lab/kernel-names.ts';
 import type { Check, CheckResult } from '../../lib/smoke/model.ts';
 import { guestMemfd, memoryAttributes, numaNodes } from '../../lib/smoke/requirements.ts';
 

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { builtKernels, parseName } from '../../lib/lab/kernels.ts';
+import { parseName } from '../../lib/lab/kernel-names.ts';
+import { builtKernels } from '../../lib/lab/recipes.ts';
 
 test('kernels that are built say what of', () => {
   expect(builtKernels).toEqual(['sw-protected', 'in-place']);
