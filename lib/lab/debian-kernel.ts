@@ -23,7 +23,7 @@ export function newestKernels(packageNames: readonly string[]): ArchiveKernel[] 
   const versions = new Map<string, ArchiveKernel & { kinds: Set<string> }>();
   for (const name of packageNames) {
     const [, kind, release, series, debian] =
-      /^linux-(image|binary|modules)-((\d+\.\d+)\.\d+\+deb\d+(?:\.\d+)*-cloud-(amd64|arm64))$/.exec(name) ?? [];
+      /^linux-(image|base|binary|modules)-((\d+\.\d+)\.\d+\+deb\d+(?:\.\d+)*-cloud-(amd64|arm64))$/.exec(name) ?? [];
     if (!kind || !release || !series) continue;
     const architecture = debian === 'arm64' ? 'aarch64' : 'x86_64';
     const version = versions.get(release) ?? { series, architecture, release, kinds: new Set() };
@@ -44,11 +44,13 @@ export function newestKernels(packageNames: readonly string[]): ArchiveKernel[] 
 /** The packages that a kernel is made of; undefined where the archive lacks one. */
 export function packagesOf({ release, architecture, kinds }: ArchiveKernel): string[] | undefined {
   const of = (kind: string) => `linux-${kind}-${release}:${architecture === 'aarch64' ? 'arm64' : 'amd64'}`;
-  if (kinds.has('modules')) return [of('binary'), of('modules')];
+  // What linux-base has of use is the configuration.
+  const base = kinds.has('base') ? [of('base')] : [];
+  if (kinds.has('modules')) return [of('binary'), of('modules'), ...base];
   // Before 6.19 one package has everything; where there is a linux-binary, linux-image is empty.
   if (!kinds.has('binary')) return [of('image')];
   // On arm64 KVM is built in, on x86-64 it is a module, and Debian has removed those of some series.
-  return architecture === 'aarch64' ? [of('binary')] : undefined;
+  return architecture === 'aarch64' ? [of('binary'), ...base] : undefined;
 }
 
 /** What to download for a kernel. */

@@ -1,4 +1,5 @@
-import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 
 /** Processors that the lab has machines for, by the kernel's names. */
@@ -10,6 +11,23 @@ export interface Image {
   readonly path: string;
   readonly architecture: Architecture;
   readonly format: 'bzImage' | 'vmlinux' | 'Image' | 'Image.gz';
+}
+
+/**
+ * The configuration that an image was built with, where it lies as distributions and the kernel's build leave it; undefined
+ * where it does not.
+ */
+export function configurationOf(image: string, modules: string | undefined): string | undefined {
+  const folder = dirname(image);
+  const release =
+    /^vmlinuz-(.+)$/.exec(basename(image))?.[1] ?? (modules === undefined ? undefined : basename(modules));
+  return [
+    join(folder, 'config'),
+    ...(release === undefined ? [] : [join(folder, `config-${release}`)]),
+    ...(modules === undefined ? [] : [join(modules, 'config'), join(modules, '../../../../boot', `config-${release}`)]),
+    // arch/x86/boot/bzImage and arch/arm64/boot/Image of a build
+    ...(/\/arch\/\w+\/boot$/.test(folder) ? [join(folder, '../../../.config')] : []),
+  ].find((path) => existsSync(path));
 }
 
 /** What was given is not a kernel image that the lab can boot. */

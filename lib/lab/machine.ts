@@ -7,7 +7,7 @@ import type { LabFacts } from '../smoke/model.ts';
 import { type Assignment, lines, type RunningWorker, type WorkerEnd, type WorkerMessage } from '../smoke/protocol.ts';
 import { complaintsIn, consoleLines, tail } from './console.ts';
 import { LabError } from './error.ts';
-import type { Image } from './image.ts';
+import { configurationOf, type Image } from './image.ts';
 import { hostArchitecture, makeInitramfs } from './initramfs.ts';
 
 /** How lab machines are made. */
@@ -140,6 +140,12 @@ function qemuArguments(options: MachineOptions, initramfs: string, socket: strin
   ];
 }
 
+/** What a machine gets to see besides the package: what it was asked to, and its kernel's configuration, for causes. */
+function filesOf({ image, modules, files }: MachineOptions): ReadonlyMap<string, string> {
+  const configuration = configurationOf(image.path, modules);
+  return new Map([...(files ?? []), ...(configuration === undefined ? [] : [['boot/config', configuration] as const])]);
+}
+
 /** A kernel booted in QEMU, with the worker of the suite in it. */
 export class Lab {
   readonly #options: MachineOptions;
@@ -191,7 +197,7 @@ export class Lab {
     };
     process.on('exit', leave);
     try {
-      const initramfs = makeInitramfs(image.architecture, assignment, modules, this.#options.files, directory);
+      const initramfs = makeInitramfs(image.architecture, assignment, modules, filesOf(this.#options), directory);
       this.#modules = initramfs.modules;
       const socket = join(directory, 'channel');
       const started = performance.now();

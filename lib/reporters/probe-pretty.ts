@@ -55,7 +55,10 @@ function kernelLines({ kernel }: Probe): string[] {
   return [
     ...row('release', kernel.release),
     ...row('version', kernel.version),
-    ...row('configuration', kernel.config.source ?? 'cannot be read (/proc/config.gz, /boot/config-*)'),
+    ...row(
+      'configuration',
+      kernel.config.source ?? 'cannot be read (/proc/config.gz, /boot/config-*, /lib/modules/*/config)',
+    ),
     ...(kernel.config.source ? [...row('  set', list(set)), ...row('  not set', list(unset))] : []),
     ...row('modules', list(kernel.modules)),
     ...row('parameters', list(parameters)),

@@ -11,6 +11,7 @@ import {
   noPreFault,
   noPrivateMemory,
 } from '../system/causes.ts';
+import { configSources } from '../system/kernel-config.ts';
 import type { HostFacts } from './model.ts';
 
 /** What requirements are judged by. */
@@ -42,7 +43,7 @@ function because(unmet: Unmet, looks: readonly Look[], { machine }: Ground): Unm
       ? unmet
       : {
           ...unmet,
-          chain: [`why cannot be told: neither /proc/config.gz nor /boot/config-${release} can be read`],
+          chain: [`why cannot be told: none of ${configSources(release).join(', ')} can be read`],
         };
   }
   return { ...unmet, remedy: found.remedy, chain: [found.cause, ...(found.because ?? [])] };

@@ -39,11 +39,16 @@ export function parseKernelConfig(text: string): Record<KernelOption, string> {
   return options as Record<KernelOption, string>;
 }
 
-/** Looks in the two usual places, or in `sources`: the first file that can be read tells. */
-export function readKernelConfig(
-  release: string,
-  sources: readonly string[] = ['/proc/config.gz', `/boot/config-${release}`],
-): KernelConfig {
+/** Where distributions keep a running kernel's configuration, and where a lab machine has it. */
+export const configSources = (release: string): readonly string[] => [
+  '/proc/config.gz',
+  `/boot/config-${release}`,
+  `/lib/modules/${release}/config`,
+  '/boot/config',
+];
+
+/** Looks in the usual places, or in `sources`: the first file that can be read tells. */
+export function readKernelConfig(release: string, sources: readonly string[] = configSources(release)): KernelConfig {
   for (const source of sources) {
     try {
       const bytes = readFileSync(source);

@@ -1,9 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, test } from 'vitest';
-import { ImageError, inspectImage } from '../../lib/lab/image.ts';
+import { configurationOf, ImageError, inspectImage } from '../../lib/lab/image.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'gmem-test-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -52,5 +52,39 @@ describe('inspectImage', () => {
     const path = make();
     expect(() => inspectImage(path)).toThrow(ImageError);
     expect(() => inspectImage(path)).toThrow(message);
+  });
+});
+
+describe('configurationOf', () => {
+  const place = (path: string) => {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), '');
+    return join(folder, path);
+  };
+
+  test.each([
+    ['beside an image that was built here', 'own/bzImage', undefined, 'own/config'],
+    ['in /boot', 'root/boot/vmlinuz-6.18.15', undefined, 'root/boot/config-6.18.15'],
+    [
+      'among the modules',
+      'new/usr/lib/modules/7.3.4/vmlinuz',
+      'new/usr/lib/modules/7.3.4',
+      'new/usr/lib/modules/7.3.4/config',
+    ],
+    [
+      'in /boot, with the image among the modules',
+      'deb/usr/lib/modules/7.3.4/vmlinuz',
+      'deb/usr/lib/modules/7.3.4',
+      'deb/boot/config-7.3.4',
+    ],
+    ['in the tree of a build', 'linux/arch/x86/boot/bzImage', undefined, 'linux/.config'],
+  ])('finds it %s', (_, image, modules, config) => {
+    place(image);
+    const path = place(config);
+    expect(configurationOf(join(folder, image), modules && join(folder, modules))).toBe(path);
+  });
+
+  test('finds none where there is none', () => {
+    expect(configurationOf(place('alone/bzImage'), undefined)).toBeUndefined();
   });
 });

@@ -43,7 +43,7 @@ test('the newest kernel of each series is found among packages, with what it is 
     cloud('image', '6.18.15'),
     cloud('image', '6.19.14'),
     cloud('binary', '6.19.14'), // its modules are gone
-    ...['image', 'binary', 'modules'].flatMap((kind) => [cloud(kind, '7.3.4'), cloud(kind, '7.3.4', 'arm64')]),
+    ...['image', 'base', 'binary', 'modules'].flatMap((kind) => [cloud(kind, '7.3.4'), cloud(kind, '7.3.4', 'arm64')]),
     cloud('image', '7.1.13', 'arm64'),
     cloud('binary', '7.1.13', 'arm64'),
     'linux-image-7.3.4+deb13-rt-amd64',
@@ -53,9 +53,9 @@ test('the newest kernel of each series is found among packages, with what it is 
   expect(kernels.map((kernel) => [kernel.series, kernel.architecture, packagesOf(kernel)])).toEqual([
     ['6.18', 'x86_64', ['linux-image-6.18.15+deb13-cloud-amd64:amd64']],
     ['6.19', 'x86_64', undefined],
-    ['7.3', 'x86_64', ['linux-binary-7.3.4+deb13-cloud-amd64:amd64', 'linux-modules-7.3.4+deb13-cloud-amd64:amd64']],
+    ['7.3', 'x86_64', ['binary', 'modules', 'base'].map((kind) => `${cloud(kind, '7.3.4')}:amd64`)],
     ['7.1', 'aarch64', ['linux-binary-7.1.13+deb13-cloud-arm64:arm64']],
-    ['7.3', 'aarch64', ['linux-binary-7.3.4+deb13-cloud-arm64:arm64', 'linux-modules-7.3.4+deb13-cloud-arm64:arm64']],
+    ['7.3', 'aarch64', ['binary', 'modules', 'base'].map((kind) => `${cloud(kind, '7.3.4', 'arm64')}:arm64`)],
   ]);
 });
 
