@@ -20,7 +20,7 @@ fetched or built first. Patterns select checks, as with gmem smoke.
 Options:
 ${reporterHelp}
   --stress S               run the stress checks too, each for S seconds
-  --jobs N                 machines at once (default: one for every two processors)
+  --jobs N                 machines at once (default: one for each processor of this one)
   --accel HOW              tcg, kvm or auto, as with gmem lab run
   --timeout S              seconds from power-on to the first check (default: 180)
   --mirror URL, --offline  as with gmem lab kernels

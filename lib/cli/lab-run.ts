@@ -1,5 +1,5 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { LabError } from '../lab/error.ts';
@@ -20,13 +20,15 @@ Options:
                      image and modules are packages of their own)
   --modules DIR      the kernel's modules, where KVM is not built in (make modules_install INSTALL_MOD_PATH=…)
   --arch ARCH        x86_64 or aarch64: refuse an image for another processor
-  --cpus N           processors of the machine, 1 to 64 (default: 2)
-  --memory SIZE      its memory, as 1G or 768M, from 512M (default: 1G)
+  --machines N       machines at once, 1 to 64, each with a share of the checks (default: one for every 60 checks, and at
+                     most one for each processor of this machine)
+  --cpus N           processors of each machine, 1 to 64 (default: 2)
+  --memory SIZE      memory of each, as 1G or 768M, from 512M (default: 1G)
   --numa N           NUMA nodes that share processors and memory, 1 to 8 (default: 1)
   --accel HOW        tcg: software emulation; kvm: nested virtualisation; auto (default): kvm where it can be
   --cmdline WORDS    more words for the kernel's command line
   --timeout S        seconds from power-on to the first check (default: 120)
-  --keep             keep console, initramfs and QEMU's command line, and say where
+  --keep             keep console, initramfs and QEMU's command line of the one machine that runs then, and say where
   --bisect CHECK     for git bisect run: run this check only and exit 0 when it passes, 1 when not, 125 when the kernel does
                      not come to the check or skips it, 128 when the lab itself failed
   -h, --help         this text
@@ -51,6 +53,9 @@ function parseCount(name: string, text: string, most: number): number {
     throw new UsageError(`--${name} takes 1 to ${most}, not "${text}"`);
   return count;
 }
+
+/** A machine costs the seconds of its boot, and the processors of an emulated one are one thread of this one. */
+const defaultMachines = (checks: number) => Math.min(availableParallelism(), Math.ceil(checks / 60));
 
 /** What `git bisect run` is told: it takes 125 as "cannot be tested" and 128 and above as "stop". */
 const Bisect = { good: 0, bad: 1, untestable: 125, harness: 128 } as const;
@@ -129,6 +134,7 @@ async function run(
         kernel: { type: 'string', multiple: true },
         modules: { type: 'string' },
         arch: { type: 'string' },
+        machines: { type: 'string' },
         cpus: { type: 'string', default: '2' },
         memory: { type: 'string', default: '1G' },
         numa: { type: 'string', default: '1' },
@@ -151,6 +157,9 @@ async function run(
     throw new UsageError(`--arch takes ${architectures.join(' or ')}, not "${arch}"`);
   if (accel !== 'auto' && accel !== 'tcg' && accel !== 'kvm')
     throw new UsageError(`--accel takes auto, tcg or kvm, not "${accel}"`);
+  const machines = values.machines === undefined ? undefined : parseCount('machines', values.machines, 64);
+  if (values.keep && machines !== undefined && machines > 1)
+    throw new UsageError('--keep keeps what one machine leaves: give --machines 1 with it');
   const cpus = parseCount('cpus', values.cpus, 64);
   const numaNodes = parseCount('numa', values.numa, 8);
   const memoryMiB = parseMemory(values.memory);
@@ -178,6 +187,7 @@ async function run(
   return smokeCommand(values.bisect === undefined ? smokeArguments : [values.bisect, ...smokeArguments], io, {
     command: 'gmem lab run',
     launch: lab.launch,
+    workers: (checks) => (values.keep ? 1 : (machines ?? defaultMachines(checks))),
     timeout: '30',
     describe: (result) => {
       const { host, schemaVersion, tool, startedAt, ...rest } = result;

@@ -47,6 +47,8 @@ export interface SmokePlace {
   /** What messages begin with. */
   readonly command: string;
   readonly launch: Launch;
+  /** How many workers share so many checks. */
+  readonly workers: (checks: number) => number;
   /** Seconds for a check, where none are given. */
   readonly timeout: string;
   /** Adds what is known of the place to the result. */
@@ -133,7 +135,7 @@ export async function smokeCommand(argv: readonly string[], io: Io, place?: Smok
       onCall: trace?.write,
       onReproducer: reproducers?.write,
       signal: interrupt.signal,
-      ...(place ? { launch: place.launch } : {}),
+      ...(place ? { launch: place.launch, workers: place.workers(checks.length) } : {}),
       onStart: (name, index) => live && io.stderr.write(`\r\x1b[K[${index + 1}/${checks.length}] ${name}`),
     });
     clear();

@@ -227,7 +227,7 @@ export class Lab {
         } else {
           if (reached !== 'worker') {
             reached = 'worker';
-            this.#bootMs = performance.now() - started;
+            this.#bootMs = Math.max(this.#bootMs, performance.now() - started);
             clearTimeout(timer);
           }
           onMessage(message);

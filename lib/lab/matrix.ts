@@ -1,4 +1,4 @@
-import { cpus } from 'node:os';
+import { availableParallelism } from 'node:os';
 import type { Column, Report, Surprise } from '../reporters/report.ts';
 import { checks as catalogue } from '../smoke/catalogue.ts';
 import type { Check, SuiteResult } from '../smoke/model.ts';
@@ -32,8 +32,8 @@ export interface MatrixOptions {
 /** Two nodes, so that the checks of NUMA policies run. */
 const machine = { cpus: 2, numaNodes: 2 } as const;
 
-/** How many machines of two processors this one runs without slowing them down. */
-export const defaultJobs = Math.max(1, Math.floor(cpus().length / machine.cpus));
+/** How many machines run at once: the processors of one are emulated by one thread. */
+export const defaultJobs = availableParallelism();
 
 async function column(kernel: CachedKernel, options: MatrixOptions): Promise<Column> {
   const { name, series, architecture, version } = kernel;

@@ -34,6 +34,8 @@ export interface RunnerOptions {
   readonly catalogue?: string;
   /** Where workers run, default: in processes of this machine. */
   readonly launch?: Launch;
+  /** How many run at once, each with a share of the checks, default 1. */
+  readonly workers?: number;
 }
 
 /** Nothing could run. The message is a paragraph for the user. */
@@ -154,18 +156,24 @@ function nextNames(checks: readonly CheckEntry[], isolate: boolean): string[] {
   return (together.length > 0 ? together : checks.slice(0, 1)).map((check) => check.name);
 }
 
+/** Deals checks out, so that each share has some of every subject. */
+function shares(checks: readonly CheckEntry[], count: number): CheckEntry[][] {
+  return Array.from({ length: count }, (_, share) => checks.filter((_check, index) => index % count === share));
+}
+
 /** A seed nobody has chosen. */
 function anySeed(): number {
   return Math.floor(Math.random() * 2 ** 32);
 }
 
 /**
- * Runs checks in a worker process, and in a new one after each check that takes its process down or does not end.
+ * Runs checks in a worker process, or several at once, and in a new one after each check that takes its process down or does
+ * not end.
  *
  * @throws {NothingRanError} when the device cannot be used
  */
 export async function runChecks(options: RunnerOptions): Promise<SuiteResult> {
-  const { checks, device, timeoutSeconds, tool, signal, catalogue, retries = 0, stressSeconds } = options;
+  const { checks, device, timeoutSeconds, tool, catalogue, retries = 0, workers = 1, stressSeconds } = options;
   const startedAt = new Date().toISOString();
   const started = performance.now();
   const { seed = anySeed() } = options;
@@ -202,13 +210,15 @@ export async function runChecks(options: RunnerOptions): Promise<SuiteResult> {
   };
   let host: HostFacts | undefined;
   const complaints: Complaint[] = [];
+  // Where one worker finds that nothing can run, the others need not go on.
+  const halt = new AbortController();
+  const signal = options.signal ? AbortSignal.any([options.signal, halt.signal]) : halt.signal;
 
-  while (!signal?.aborted) {
-    const left = checks.filter((check) => !results.has(check.name));
-    if (left.length === 0) break;
+  const work = async (share: readonly CheckEntry[]): Promise<void> => {
+    const left = share.filter((check) => !results.has(check.name));
+    if (left.length === 0 || signal.aborted) return;
     // A machine of the lab is made anew after each crash anyway, and costs seconds.
     const names = nextNames(left, options.launch === undefined);
-    const tried = results.size + attempts.size;
     const assignment: Assignment = {
       device,
       names,
@@ -225,30 +235,41 @@ export async function runChecks(options: RunnerOptions): Promise<SuiteResult> {
       record(result);
     });
     const stop = () => worker.kill();
-    signal?.addEventListener('abort', stop, { once: true });
+    signal.addEventListener('abort', stop, { once: true });
     const end = await worker.ended;
-    signal?.removeEventListener('abort', stop);
+    signal.removeEventListener('abort', stop);
     host ??= worker.host;
     complaints.push(...(end.complaints ?? []));
     if (worker.unusable !== undefined) throw new NothingRanError(worker.unusable);
     if (worker.current && worker.call) options.onCall?.(worker.current.name, worker.call);
-    if (signal?.aborted) break;
+    if (signal.aborted) return;
     if (worker.current) {
       const { name, since } = worker.current;
       const cause = worker.timedOut ? 'timeout' : 'crash';
       const reason = describeEnd(worker, end, timeoutSeconds);
       const last = worker.call ? `${reason}\nthe kernel call under way was ${showUnfinished(worker.call)}` : reason;
       withoutVerdict(name, last, performance.now() - since, cause);
-    } else if (heard === 0 && tried === results.size + attempts.size) {
+    } else if (heard === 0) {
       // It ended without trying anything, so the next one would as well.
       throw new NothingRanError(
         end.story ??
           `The process that runs the checks could not start: ${end.stderr || describeEnd(worker, end, timeoutSeconds)}`,
       );
     }
-  }
+    await work(share);
+  };
+  const outcomes = await Promise.allSettled(
+    shares(checks, Math.min(workers, checks.length)).map((share) =>
+      work(share).catch((error) => {
+        halt.abort();
+        throw error;
+      }),
+    ),
+  );
+  const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+  if (failed) throw failed.reason;
   if (!host) throw new NothingRanError('Interrupted before the first check.');
-  const interrupted = signal?.aborted === true;
+  const interrupted = signal.aborted;
   for (const { name } of checks)
     if (!results.has(name)) withoutVerdict(name, 'the run was interrupted before this check had ended', 0);
   const ordered = checks

@@ -127,7 +127,11 @@ int main(int, char** argv) {
         load_modules();
         setenv("HOME", "/tmp", 1);
         setenv("PATH", "/bin", 1);
-        run(argv + 1);
+        // Words of the command line that the kernel does not know stand before the program that was asked for.
+        char** program = argv + 1;
+        while (program[0] != nullptr && program[0][0] != '/')
+            program++;
+        run(program);
         close(channel);
     }
     sync();

@@ -3,6 +3,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, expect, test, vi } from 'vitest';
+import { checks } from '../../lib/smoke/catalogue.ts';
 import type { SuiteResult } from '../../lib/smoke/model.ts';
 import { gmemLab } from '../helpers/process.ts';
 import { describeLab, emulatorsOf } from './lab.ts';
@@ -90,6 +91,23 @@ describeLab('gmem lab run', ['sw-protected-7.3'], ([kernel]) => {
     const { code, stderr } = await gmemLab('run', '--kernel', hangingImage(), '--timeout', '8');
     expect(stderr).toMatch(/had not come to the first check after 8 s/);
     expect(code).toBe(4);
+  });
+
+  test('passes words on that the kernel does not know', async () => {
+    const args = ['--cmdline', 'nonsense no.such=1', '--', 'file/stat'];
+    expect((await gmemLab('run', '--kernel', image, ...args)).code).toBe(0);
+  });
+
+  test('shares the checks among machines', async () => {
+    const { code, stdout } = await gmemLab(
+      ...['run', '--kernel', image, '--machines', '3', '--', 'file', '--reporter', 'json'],
+    );
+    const result = JSON.parse(stdout) as SuiteResult;
+    expect(result.lab).toMatchObject({ boots: 3 });
+    const names = result.checks.map(({ name }) => name);
+    expect(names.length).toBeGreaterThan(20);
+    expect(names).toEqual(checks.map(({ name }) => name).filter((name) => names.includes(name)));
+    expect({ code, summary: result.summary }).toMatchObject({ code: 0, summary: { fail: 0, error: 0, skip: 0 } });
   });
 
   test('says when the machine has too little memory', async () => {

@@ -12,7 +12,7 @@ import { observeCalls } from '../../lib/kvm/trace.ts';
 import { checks } from '../../lib/smoke/catalogue.ts';
 import { allBytes, inaccessible } from '../../lib/smoke/expect.ts';
 import type { Check, CheckResult, HostFacts } from '../../lib/smoke/model.ts';
-import type { Launch } from '../../lib/smoke/protocol.ts';
+import type { Launch, WorkerEnd } from '../../lib/smoke/protocol.ts';
 import { randomFrom } from '../../lib/smoke/random.ts';
 import { reproducer } from '../../lib/smoke/reproducer/reproducer.ts';
 import type { Ground } from '../../lib/smoke/requirements.ts';
@@ -194,6 +194,39 @@ describe('the runner', () => {
     const launch = answering(() => ({}));
     expect((await run(['a'], launch, { seed: 12 })).seed).toBe(12);
     expect(Number.isInteger((await run(['a'], launch)).seed)).toBe(true);
+  });
+
+  test('shares checks among workers, and gives their results in the order of the checks', async () => {
+    const shares: (readonly string[])[] = [];
+    const answer = answering((name) => (name === 'b' ? failing : {}));
+    const launch: Launch = (assignment, onMessage) => {
+      shares.push(assignment.names);
+      return answer(assignment, onMessage);
+    };
+    const { checks, summary } = await run(['a', 'b', 'c', 'd', 'e'], launch, { workers: 2 });
+    expect(shares).toEqual([
+      ['a', 'c', 'e'],
+      ['b', 'd'],
+    ]);
+    expect(checks.map(({ name }) => name)).toEqual(['a', 'b', 'c', 'd', 'e']);
+    expect(summary).toMatchObject({ pass: 4, fail: 1 });
+    // No more workers than checks.
+    shares.length = 0;
+    await run(['a'], launch, { workers: 5 });
+    expect(shares).toEqual([['a']]);
+  });
+
+  test('ends all workers where one finds that nothing can run', async () => {
+    const launch: Launch = ({ names }, onMessage) => {
+      let end = () => {};
+      const ended = new Promise<WorkerEnd>((resolve) => {
+        end = () => resolve({ code: null, signal: 'SIGKILL', stderr: '' });
+      });
+      onMessage(names[0] === 'a' ? { type: 'ready', host } : { type: 'unusable', reason: 'no KVM here' });
+      if (names[0] !== 'a') end();
+      return { ended, kill: end };
+    };
+    await expect(run(['a', 'b'], launch, { workers: 2 })).rejects.toThrow('no KVM here');
   });
 
   test('tells the kernel call under way where a process ended, and the program for a failure', async () => {

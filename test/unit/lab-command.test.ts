@@ -29,6 +29,8 @@ test.each([
   [['run', '--kernel', arm64, '--arch', 'mips'], /--arch takes x86_64 or aarch64/],
   [['run', '--kernel', arm64, '--memory', '12'], /--memory takes a size from 512M/],
   [['run', '--kernel', arm64, '--cpus', '0'], /--cpus takes 1 to 64/],
+  [['run', '--kernel', arm64, '--machines', '0'], /--machines takes 1 to 64/],
+  [['run', '--kernel', arm64, '--machines', '2', '--keep'], /give --machines 1 with it/],
   [['run', '--kernel', arm64, '--numa', 'two'], /--numa takes 1 to 8/],
   [['run', '--kernel', arm64, '--timeout', '0'], /--timeout takes 1 to/],
   [['run', '--kernel', arm64, '--modules', '/nowhere'], /--modules: \/nowhere does not exist/],

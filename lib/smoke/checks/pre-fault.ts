@@ -153,7 +153,7 @@ export const preFaultChecks: readonly Check[] = [
     race: true,
     run: (check) => {
       // Enough to meet a memslot on its way out, and an end for machines that are slow at it.
-      return preFaultRace(check, (deletions, milliseconds) => deletions >= 100 || milliseconds >= 2000);
+      return preFaultRace(check, (deletions, milliseconds) => deletions >= 100 || milliseconds >= 700);
     },
   },
 ];
