@@ -57,7 +57,8 @@ async function reproducersOf(kernel: CachedKernel, names: readonly string[]): Pr
       const path = join(folder, name.replaceAll('/', '-'));
       writeFileSync(`${path}.c`, source ?? '');
       // Lab machines have no libraries but Node's.
-      execFileSync('cc', ['-Wall', '-Werror', '-static', '-o', path, `${path}.c`], { stdio: 'pipe' });
+      const compiler = kernel.architecture === 'aarch64' ? 'aarch64-linux-gnu-gcc' : 'cc';
+      execFileSync(compiler, ['-Wall', '-Werror', '-static', '-o', path, `${path}.c`], { stdio: 'pipe' });
       programs.set(name, path);
     },
   });
@@ -120,6 +121,16 @@ describeLab(
     });
   },
 );
+
+// Ports are the business of x86-64.
+const onArm64 = everywhere.filter((name) => name !== 'wrong/guest-conversation');
+
+describeLab('reproducers for arm64', ['debian-7.3-arm64'], (kernels) => {
+  const [kernel] = kernels as [CachedKernel];
+  test('exit with 1 where the check failed', { timeout: 2 * bootTime }, async () => {
+    expect(await verdicts(kernel, await reproducersOf(kernel, onArm64))).toEqual(all(onArm64, '1'));
+  });
+});
 
 const needPrivate = ['wrong/conversion', 'wrong/pre-fault', 'wrong/attributes'];
 
