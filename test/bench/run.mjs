@@ -1,0 +1,49 @@
+import { judge, spread } from './statistics.mjs';
+
+/** Nanoseconds of a stretch of a contestant's work: its own measure, or the time that it took. */
+async function time(contestant, operations) {
+  const start = process.hrtime.bigint();
+  const result = contestant(operations);
+  const own = result instanceof Promise ? await result : result;
+  return own ?? Number(process.hrtime.bigint() - start);
+}
+
+/** As many operations as fill `roundNs`, found out by doubling; which warms up the compiler as well. */
+async function calibrate(contestant, roundNs) {
+  for (let operations = 1; ; operations *= 2) {
+    const took = await time(contestant, operations);
+    if (took >= roundNs / 4 || operations >= 1 << 26) return Math.max(1, Math.round((operations * roundNs) / took));
+  }
+}
+
+/** Measures one case: rounds of every contestant by turns, each beginning with another. */
+export async function measure(benchCase, terms) {
+  const { name, title, bars } = benchCase;
+  const base = { name, title };
+  const unmet = await benchCase.unmet?.(terms);
+  if (unmet) return { ...base, status: 'skipped', reason: unmet, bars: bars.map((bar) => ({ ...bar, status: 'unjudged' })) };
+  const opened = await benchCase.open(terms);
+  try {
+    const entries = Object.entries(opened.contestants);
+    const operations = opened.operations ?? (await calibrate(opened.contestants.ours, terms.roundNs));
+    for (const [, contestant] of entries) await contestant(operations); // warm
+    const rounds = Object.fromEntries(entries.map(([who]) => [who, []]));
+    for (let round = 0; round < terms.rounds; round++)
+      for (let turn = 0; turn < entries.length; turn++) {
+        const [who, contestant] = entries[(round + turn) % entries.length];
+        rounds[who].push((await time(contestant, operations)) / operations);
+      }
+    return {
+      ...base,
+      status: 'measured',
+      operations,
+      contestants: Object.fromEntries(entries.map(([who]) => [who, spread(rounds[who])])),
+      bars: bars.map((bar) => judge(bar, rounds)),
+      ...(opened.absent?.length ? { absent: opened.absent } : {}),
+      ...(opened.note ? { note: opened.note } : {}),
+      rounds,
+    };
+  } finally {
+    await opened.close?.();
+  }
+}
