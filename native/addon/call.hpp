@@ -11,39 +11,43 @@
 
 namespace gm {
 
+/// The most that a function of lib/kvm/native.ts takes.
+inline constexpr std::size_t most_arguments = 10;
+
 /// The arguments of one call from lib/kvm, which has validated their types and ranges: addresses come as numbers up to
 /// 2^53 - 1 and as bigints above, everything else as numbers or typed arrays.
 class Call {
   public:
-    explicit Call(const Napi::CallbackInfo& info)
-        : info_(info), environment_(*static_cast<Environment*>(info.Data())) {}
+    /// Arguments that were not given are undefined.
+    Call(napi_env env, Environment& environment, std::span<const napi_value, most_arguments> arguments)
+        : env_(env), environment_(environment), arguments_(arguments) {}
 
-    [[nodiscard]] Napi::Env env() const { return info_.Env(); }
+    [[nodiscard]] Napi::Env env() const { return env_; }
     [[nodiscard]] Environment& environment() const { return environment_; }
-    [[nodiscard]] Napi::Value value(std::size_t i) const { return info_[i]; }
+    [[nodiscard]] Napi::Value value(std::size_t i) const { return {env_, arguments_[i]}; }
 
     [[nodiscard]] std::uint32_t u32(std::size_t i) const {
         std::uint32_t value = 0;
-        check(napi_get_value_uint32(env(), info_[i], &value));
+        check(napi_get_value_uint32(env_, arguments_[i], &value));
         return value;
     }
     [[nodiscard]] std::int32_t i32(std::size_t i) const {
         std::int32_t value = 0;
-        check(napi_get_value_int32(env(), info_[i], &value));
+        check(napi_get_value_int32(env_, arguments_[i], &value));
         return value;
     }
     [[nodiscard]] double number(std::size_t i) const {
         double value = 0;
-        check(napi_get_value_double(env(), info_[i], &value));
+        check(napi_get_value_double(env_, arguments_[i], &value));
         return value;
     }
     [[nodiscard]] std::uint64_t u64(std::size_t i) const {
         std::int64_t number = 0;
-        if (napi_get_value_int64(env(), info_[i], &number) == napi_ok)
+        if (napi_get_value_int64(env_, arguments_[i], &number) == napi_ok)
             return static_cast<std::uint64_t>(number);
         std::uint64_t value = 0;
         bool lossless = false;
-        check(napi_get_value_bigint_uint64(env(), info_[i], &value, &lossless));
+        check(napi_get_value_bigint_uint64(env_, arguments_[i], &value, &lossless));
         return value;
     }
     /// The elements of a typed array, whose type lib/kvm chose to fit T.
@@ -51,14 +55,14 @@ class Call {
         void* data = nullptr;
         std::size_t length = 0;
         napi_typedarray_type type;
-        check(napi_get_typedarray_info(env(), info_[i], &type, &length, &data, nullptr, nullptr));
+        check(napi_get_typedarray_info(env_, arguments_[i], &type, &length, &data, nullptr, nullptr));
         return {static_cast<T*>(data), length};
     }
 
     template <typename T> [[nodiscard]] T& object(std::size_t i) const { return environment_.get<T>(env(), u32(i)); }
     [[nodiscard]] Mapping& mapping(std::size_t i) const { return *object<MappingEntry>(i).mapping; }
 
-    [[nodiscard]] std::string text(std::size_t i) const { return info_[i].As<Napi::String>().Utf8Value(); }
+    [[nodiscard]] std::string text(std::size_t i) const { return value(i).As<Napi::String>().Utf8Value(); }
 
     [[nodiscard]] Napi::Value give(double value) const { return Napi::Number::New(env(), value); }
     /// A new handle, or a negative errno.
@@ -72,8 +76,9 @@ class Call {
     }
 
   private:
-    const Napi::CallbackInfo& info_;
+    napi_env env_;
     Environment& environment_;
+    std::span<const napi_value, most_arguments> arguments_;
 };
 
 /// (object, seven 64-bit words): fills them with the members of FileFacts in order.

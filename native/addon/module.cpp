@@ -1,7 +1,9 @@
 #include "addon/call.hpp"
 
+#include <array>
 #include <csignal>
 #include <cstring>
+#include <deque>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -36,18 +38,48 @@ constexpr Export own_exports[] = {
     {"dieWithParent", die_with_parent},
 };
 
+/// An exported function, with the environment that it works in.
+struct Bound {
+    Function function;
+    Environment& environment;
+};
+
+/// What one Node environment has of this addon.
+struct Module {
+    explicit Module(Napi::Env env) : environment(env) {}
+    Environment environment;
+    std::deque<Bound> functions; // JavaScript's functions lead here, so they must not move
+};
+
+/// What JavaScript calls with the data of an exported function. Node-API itself, without the layers that
+/// Napi::Function puts around it: they would be a fifth of a short call.
+napi_value invoke(napi_env env, napi_callback_info info) {
+    std::array<napi_value, most_arguments> arguments;
+    std::size_t count = arguments.size();
+    void* data = nullptr;
+    if (napi_get_cb_info(env, info, &count, arguments.data(), nullptr, &data) != napi_ok)
+        return nullptr;
+    const auto& bound = *static_cast<Bound*>(data);
+    try {
+        return bound.function(Call(env, bound.environment, arguments));
+    } catch (const Napi::Error& error) {
+        error.ThrowAsJavaScriptException();
+        return nullptr;
+    }
+}
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
-    auto* environment = new Environment(env);
-    env.SetInstanceData(environment);
+    auto* module = new Module(env);
+    env.SetInstanceData(module);
     for (const auto list : {std::span<const Export>(own_exports), kvm_exports(), vm_exports(), conversion_exports(),
                             guest_memfd_exports(), mapping_exports(), memory_file_exports(), populate_exports(),
                             raw_exports(), vcpu_exports()}) {
         for (const Export& entry : list) {
-            exports.Set(
-                entry.name,
-                Napi::Function::New(
-                    env, [function = entry.function](const Napi::CallbackInfo& info) { return function(Call(info)); },
-                    entry.name, environment));
+            Bound& bound = module->functions.emplace_back(Bound{entry.function, module->environment});
+            napi_value function = nullptr;
+            if (napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, invoke, &bound, &function) != napi_ok)
+                throw Napi::Error::New(env);
+            exports.Set(entry.name, function);
         }
     }
     return exports;
