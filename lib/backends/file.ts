@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { FileSystemMagic, MapFlag, OpenFlag, Protection } from '../kvm/constants.ts';
@@ -31,7 +30,7 @@ function openBacking(path: string, readonly: boolean, undo: Undo): { file: Memor
       return { file: undo.close(MemoryFile.open(path, { flags })), path };
     } catch (error) {
       if (isCode(error, 'EISDIR')) {
-        const name = join(path, `gmem-${randomBytes(8).toString('hex')}`);
+        const name = join(path, `gmem-${crypto.randomUUID()}`);
         const file = undo.close(create(name));
         unlinkSync(name);
         return { file, path: undefined };

@@ -55,12 +55,13 @@ export class GuestMemfd extends FdResource {
     const { offset = 0, length, populate = false, flags = MapFlag.SHARED } = options('options', given);
     const from = u64('offset', offset);
     const rest = BigInt(this.size) - BigInt(from);
-    const mapping = Mapping.create(this.fd, {
-      ...given,
-      offset: from,
-      length: length === undefined ? (rest > 0n ? rest : 0n) : length,
-      flags: (u32('flags', flags) | (flag('populate', populate) ? MapFlag.POPULATE : 0)) >>> 0,
-    });
+    const mapping = Mapping.create(
+      this.fd,
+      from,
+      length === undefined ? (rest > 0n ? rest : 0n) : length,
+      (u32('flags', flags) | (flag('populate', populate) ? MapFlag.POPULATE : 0)) >>> 0,
+      given,
+    );
     this.openMappings(); // forgets those that are gone
     this.#mappings.add(new WeakRef(mapping));
     return mapping;

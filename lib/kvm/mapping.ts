@@ -86,16 +86,14 @@ export class Mapping extends KernelResource {
     this.flags = flags;
   }
 
-  /** @internal Maps a file descriptor, -1 for anonymous memory. */
-  static create(fd: number, given: MapOptions): Mapping {
-    const {
-      offset = 0,
-      length = 0,
-      protection = Protection.READ | Protection.WRITE,
-      flags = MapFlag.SHARED,
-      alignment = 0,
-      guard = false,
-    } = given;
+  /**
+   * Maps a file descriptor, -1 for anonymous memory. What callers set themselves comes in arguments of its own: to spread
+   * their options into a new object takes longer than all else that is not the kernel's.
+   *
+   * @internal
+   */
+  static create(fd: number, offset: U64, length: U64, flags: number, given: MapOptions): Mapping {
+    const { protection = Protection.READ | Protection.WRITE, alignment = 0, guard = false } = given;
     const args = {
       fd,
       offset: u64('offset', offset),
@@ -107,23 +105,16 @@ export class Mapping extends KernelResource {
     if (args.flags > 0x7fff_ffff) throw rangeError('flags', 'an integer from 0 to 2^31 - 1', flags);
     // MAP_FIXED would put the mapping over whatever lies at address 0 or at the address that the alignment found.
     if (args.flags & 0x10_0010) throw rangeError('flags', 'without MAP_FIXED: this package chooses addresses', flags);
-    const align = BigInt(u64('alignment', alignment));
-    if (align & (align - 1n)) throw rangeError('alignment', 'a power of two', alignment);
+    const align = u64('alignment', alignment);
+    if (align !== 0 && BigInt(align) & (BigInt(align) - 1n)) throw rangeError('alignment', 'a power of two', alignment);
     const handle = checked(
-      native.map(
-        fd,
-        args.offset,
-        args.length,
-        args.protection,
-        args.flags,
-        u64('alignment', align),
-        flag('guard', guard) ? 1 : 0,
-      ),
+      native.map(fd, args.offset, args.length, args.protection, args.flags, align, flag('guard', guard) ? 1 : 0),
       'mmap',
       args,
     );
-    const pages = (BigInt(args.length) + BigInt(pageSize) - 1n) / BigInt(pageSize);
-    return new Mapping(handle, Number(pages * BigInt(pageSize)), BigInt(args.offset), args.flags);
+    // What could be mapped is far below 2^53.
+    const pages = Math.ceil(Number(args.length) / pageSize);
+    return new Mapping(handle, pages * pageSize, BigInt(args.offset), args.flags);
   }
 
   /**
@@ -457,10 +448,6 @@ export function mapAnonymous(given: {
   alignment?: U64;
   guard?: boolean;
 }): Mapping {
-  const { size, flags = MapFlag.PRIVATE | MapFlag.NORESERVE, ...rest } = options('options', given);
-  return Mapping.create(anonymous, {
-    ...rest,
-    length: u64('size', size),
-    flags: (u32('flags', flags) | MapFlag.ANONYMOUS) >>> 0,
-  });
+  const { size, flags = MapFlag.PRIVATE | MapFlag.NORESERVE } = options('options', given);
+  return Mapping.create(anonymous, 0, u64('size', size), (u32('flags', flags) | MapFlag.ANONYMOUS) >>> 0, given);
 }

@@ -105,8 +105,8 @@ export class MemoryFile extends FdResource {
   map(given: MapOptions = {}): Mapping {
     const { offset = 0, length, flags = MapFlag.SHARED } = options('options', given);
     const from = u64('offset', offset);
-    const rest = length === undefined ? this.stat().size - BigInt(from) : BigInt(u64('length', length));
-    return Mapping.create(this.fd, { ...given, offset: from, length: rest > 0n ? rest : 0n, flags });
+    const bytes = length === undefined ? Math.max(0, Number(this.stat().size) - Number(from)) : length;
+    return Mapping.create(this.fd, from, bytes, flags, given);
   }
 
   /**

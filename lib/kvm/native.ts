@@ -1,5 +1,4 @@
 import { createRequire } from 'node:module';
-import { arch, platform } from 'node:process';
 import type { U64 } from './arguments.ts';
 
 /** A native object of this environment; never used twice. */
@@ -118,6 +117,7 @@ function loadError(code: string, message: string, cause?: unknown): Error {
 }
 
 function load(): Native {
+  const { arch, platform } = process;
   if (platform !== 'linux')
     throw loadError('ERR_UNSUPPORTED_PLATFORM', `guest-memfd needs Linux: KVM does not exist on ${platform}`);
   if (arch !== 'x64' && arch !== 'arm64')

@@ -38,7 +38,13 @@ class ThreadTimer {
         if (status == 0)
             ::timer_delete(timer_);
     }
+    /// Lets it fire at that time or before.
+    void fire_by(std::uint64_t at, std::uint64_t now) {
+        if (at_ <= now || at_ > at)
+            set(at);
+    }
     void set(std::uint64_t at) {
+        at_ = at;
         struct itimerspec when{};
         when.it_value.tv_sec = static_cast<time_t>(at / 1'000'000'000);
         when.it_value.tv_nsec = static_cast<long>(at % 1'000'000'000);
@@ -48,6 +54,7 @@ class ThreadTimer {
 
   private:
     timer_t timer_{};
+    std::uint64_t at_ = 0; ///< when it fires, or has fired
 };
 
 ThreadTimer& thread_timer() {
@@ -67,6 +74,8 @@ Status Kick::install() {
             struct sigaction ours{};
             ours.sa_handler = on_kick;
             sigemptyset(&ours.sa_mask);
+            // KVM_RUN comes back from a signal in any case; other calls need not.
+            ours.sa_flags = SA_RESTART;
             if (::sigaction(signal, &ours, nullptr) < 0)
                 continue;
             kick_signal = signal;
@@ -95,13 +104,14 @@ Deadline::Deadline(std::uint64_t nanoseconds) {
     status_ = thread_timer().status;
     if (status_ < 0)
         return;
-    at_ = now() + nanoseconds;
-    thread_timer().set(at_);
+    const std::uint64_t start = now();
+    at_ = start + nanoseconds;
+    thread_timer().fire_by(at_, start);
 }
 
-Deadline::~Deadline() {
+void Deadline::renew() const {
     if (at_ != 0)
-        thread_timer().set(0);
+        thread_timer().set(at_);
 }
 
 bool Deadline::passed() const { return at_ != 0 && now() >= at_; }

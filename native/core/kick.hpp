@@ -25,16 +25,21 @@ class Kick {
 };
 
 /// Sends the kick signal to the calling thread when the time is over. One timer a thread, made at its first use.
+///
+/// The timer is left as it is where it fires before the time is over anyway, and is not stopped at the end: to set it
+/// takes a system call, and most runs of a vCPU end long before their time. So a kick may come early, or between runs,
+/// where it does nothing.
 class Deadline {
   public:
     /// 0 nanoseconds: no deadline.
     explicit Deadline(std::uint64_t nanoseconds);
-    ~Deadline();
     Deadline(const Deadline&) = delete;
     Deadline& operator=(const Deadline&) = delete;
 
     [[nodiscard]] Status status() const { return status_; }
     [[nodiscard]] bool passed() const;
+    /// After a kick before the time was over.
+    void renew() const;
 
   private:
     std::uint64_t at_ = 0;

@@ -103,6 +103,7 @@ int Vcpu::run(std::uint64_t timeout_ns) {
             return static_cast<int>(RunEnd::stopped);
         if (deadline.passed())
             return static_cast<int>(RunEnd::timeout);
+        deadline.renew();
     }
 }
 

@@ -80,6 +80,17 @@ void a_run_ends_when_its_time_is_over() {
         CHECK_EQUAL(guest.vcpu->run(1), timeout);
 }
 
+void a_run_has_its_own_time_whatever_that_of_the_run_before() {
+    const Guest exits(port_loop), guest(endless);
+    // The timer of a run that has ended is still on its way: later than the next one's time, then earlier.
+    CHECK_EQUAL(exits.vcpu->run(60'000'000'000), exited);
+    CHECK_EQUAL(guest.vcpu->run(10'000'000), timeout);
+    CHECK_EQUAL(exits.vcpu->run(10'000'000), exited);
+    const auto begin = std::chrono::steady_clock::now();
+    CHECK_EQUAL(guest.vcpu->run(50'000'000), timeout);
+    CHECK(std::chrono::steady_clock::now() - begin >= 50ms);
+}
+
 void an_exit_is_reported_in_kvm_run() {
     const Guest guest(port_loop);
     for (int i = 0; i < 100; i++) {
@@ -168,6 +179,7 @@ int main() {
 #endif
     kvm = require_kvm();
     RUN(a_run_ends_when_its_time_is_over);
+    RUN(a_run_has_its_own_time_whatever_that_of_the_run_before);
     RUN(an_exit_is_reported_in_kvm_run);
     RUN(a_run_on_its_own_thread_can_be_stopped);
     RUN(stopping_races_with_exits);

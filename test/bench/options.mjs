@@ -50,13 +50,18 @@ export function parseOptions(argv) {
     if (values[name] === '') throw new UsageError(`--${name} needs a value`);
   // A verdict on a shared machine needs rounds enough for a median that stays.
   if (values.check && values.quick) throw new UsageError('--check needs more rounds than --quick has; use one of them');
-  return { ...values, names: parsed.positionals, rounds: rounds === undefined ? (values.quick ? 3 : 15) : Number(rounds) };
+  return {
+    ...values,
+    names: parsed.positionals,
+    rounds: rounds === undefined ? (values.quick ? 3 : 15) : Number(rounds),
+  };
 }
 
-/** The cases whose names hold one of the words; throws {@link UsageError} for a word that fits none. */
+/** The cases that are called by one of the words, or whose names hold it where none is; throws {@link UsageError} for a word that fits none. */
 export function select(cases, names) {
   for (const word of names)
     if (!cases.some(({ name }) => name.includes(word)))
       throw new UsageError(`no case is called "${word}"; there are: ${cases.map(({ name }) => name).join(', ')}`);
-  return names.length === 0 ? cases : cases.filter(({ name }) => names.some((word) => name.includes(word)));
+  const isMeant = (name, word) => name === word || (name.includes(word) && !cases.some((one) => one.name === word));
+  return names.length === 0 ? cases : cases.filter(({ name }) => names.some((word) => isMeant(name, word)));
 }

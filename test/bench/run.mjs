@@ -21,7 +21,8 @@ export async function measure(benchCase, terms) {
   const { name, title, bars } = benchCase;
   const base = { name, title };
   const unmet = await benchCase.unmet?.(terms);
-  if (unmet) return { ...base, status: 'skipped', reason: unmet, bars: bars.map((bar) => ({ ...bar, status: 'unjudged' })) };
+  if (unmet)
+    return { ...base, status: 'skipped', reason: unmet, bars: bars.map((bar) => ({ ...bar, status: 'unjudged' })) };
   const opened = await benchCase.open(terms);
   try {
     const entries = Object.entries(opened.contestants);
@@ -38,7 +39,7 @@ export async function measure(benchCase, terms) {
       status: 'measured',
       operations,
       contestants: Object.fromEntries(entries.map(([who]) => [who, spread(rounds[who])])),
-      bars: bars.map((bar) => judge(bar, rounds)),
+      bars: bars.map((bar) => judge(bar, rounds, terms.emulated)),
       ...(opened.absent?.length ? { absent: opened.absent } : {}),
       ...(opened.note ? { note: opened.note } : {}),
       rounds,

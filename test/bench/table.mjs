@@ -9,8 +9,8 @@ export function barText({ against, as = 'ratio', most }) {
 }
 
 /** What was measured of a bar, with its quartiles. */
-export function measuredText({ as = 'ratio', median, low, high, status }) {
-  if (status === 'unjudged') return '–';
+export function measuredText({ as = 'ratio', median, low, high }) {
+  if (median === undefined) return '–';
   const show = as === 'ratio' ? number : duration;
   return `${show(median)} (${show(low)} to ${show(high)})`;
 }
@@ -20,7 +20,16 @@ const verdicts = { holds: 'holds', missed: '**missed**', unjudged: 'not judged' 
 function rowsOf(result) {
   const title = result.note ? `${result.title} (${result.note})` : result.title;
   if (result.status !== 'measured')
-    return [[`\`${result.name}\``, title, '–', result.bars.map(barText).join('; '), '–', `${result.status}: ${result.reason}`]];
+    return [
+      [
+        `\`${result.name}\``,
+        title,
+        '–',
+        result.bars.map(barText).join('; '),
+        '–',
+        `${result.status}: ${result.reason}`,
+      ],
+    ];
   const times = Object.entries(result.contestants)
     .map(([who, { median }]) => `${who} ${duration(median)}`)
     .join(', ');

@@ -88,6 +88,24 @@ export const checks = [
     assert.deepEqual(mapping.policy(0).nodes, [1]);
     assert.throws(() => mapping.bind({ mode: g.MemoryPolicy.BIND, nodes: [5] }), { code: 'EINVAL' });
   }),
+  test('a run has its own time, whatever the time of the run before', (kvm) => {
+    const { vm } = privateVm(kvm);
+    const agent = g.GuestAgent.create(vm);
+    const spin = (timeout) => {
+      const start = performance.now();
+      const { exit } = agent.run([{ op: 'spin', gpa, value: 1 }], { timeout });
+      const took = performance.now() - start;
+      assert.deepEqual(exit, { reason: 'INTR', cause: 'timeout' });
+      agent.restart();
+      return took;
+    };
+    // The timer of a run that came to its end is still on its way, and is later, then earlier than that of the next.
+    agent.run([{ op: 'store', gpa: gpa + 8, value: 1 }], { timeout: 60_000 });
+    assert.ok(spin(200) < 20_000);
+    agent.run([{ op: 'store', gpa: gpa + 8, value: 1 }], { timeout: 300 });
+    assert.ok(spin(1500) >= 1490);
+    assert.ok(spin(10) < 1000);
+  }),
   test('two vCPUs run at once', async (kvm) => {
     const { vm, size } = privateVm(kvm);
     const first = g.GuestAgent.create(vm);

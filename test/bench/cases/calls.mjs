@@ -224,13 +224,4 @@ const runAsync = {
   },
 };
 
-export const cases = [
-  checkExtension,
-  createClose,
-  mapClose,
-  punchTouch,
-  attributes,
-  attributesBatch,
-  run,
-  runAsync,
-];
+export const cases = [checkExtension, createClose, mapClose, punchTouch, attributes, attributesBatch, run, runAsync];

@@ -12,7 +12,8 @@ const count = 10;
 const noSlower = [{ against: '1 GiB', most: 1.05 }];
 // From 4 GiB on, where guests have their memory: below, V8 keeps addresses as small integers, which would be compared instead.
 const base = 4 * GiB;
-const addresses = (space) => Array.from({ length: count }, (_, i) => base + Math.floor((i * space) / count / rangeSize) * rangeSize);
+const addresses = (space) =>
+  Array.from({ length: count }, (_, i) => base + Math.floor((i * space) / count / rangeSize) * rangeSize);
 
 /** A VM with ten memslots all over its address space, every other one private. */
 function vmOf(space) {
