@@ -54,6 +54,7 @@ export type { U64 } from './kvm/arguments.ts';
 export { type Capabilities, capabilities } from './kvm/capabilities.ts';
 export * from './kvm/constants.ts';
 export { type ConversionAnswer, type ConversionModel, conversionModel } from './kvm/conversion-model.ts';
+export type { AttributeRange } from './kvm/conversion-steps.ts';
 export { errnoName, KvmError, MemoryAccessError } from './kvm/errors.ts';
 export type * from './kvm/exits.ts';
 export { GuestMemfd } from './kvm/guest-memfd.ts';

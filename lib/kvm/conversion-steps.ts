@@ -3,7 +3,7 @@ import { FallocateMode, MemoryAttribute } from './constants.ts';
 import { type CallArguments, KvmError } from './errors.ts';
 import type { GuestMemfd } from './guest-memfd.ts';
 import type { Mapping } from './mapping.ts';
-import { native } from './native.ts';
+import { type Handle, native } from './native.ts';
 import type { Vm } from './vm.ts';
 
 /** One kernel call of a conversion. Offsets and sizes are bytes. */
@@ -41,6 +41,58 @@ export interface StepsOutcome {
 /** As native/addon/conversion.cpp numbers them. */
 const kinds = { vmAttributes: 0, fileAttributes: 1, punchHole: 2, advise: 3 } as const;
 
+const high = 2 ** 32;
+
+/** Steps as the native side takes them: five 64-bit words each. */
+class StepWords {
+  readonly words: BigUint64Array;
+  // By halves: to make a bigint of each number would take longer than everything else here.
+  readonly #halves: Uint32Array;
+  #at = 0;
+
+  constructor(steps: number) {
+    this.words = new BigUint64Array(5 * steps);
+    this.#halves = new Uint32Array(this.words.buffer);
+  }
+
+  add(kind: number, handle: Handle, offset: U64, length: U64, value: U64): void {
+    this.#put(kind);
+    this.#put(handle);
+    this.#put(offset);
+    this.#put(length);
+    this.#put(value);
+  }
+
+  #put(value: U64): void {
+    const at = this.#at;
+    this.#at += 2;
+    // Every processor that this package knows is little-endian.
+    this.#halves[at] = typeof value === 'number' ? value % high : Number(value & 0xffff_ffffn);
+    this.#halves[at + 1] = typeof value === 'number' ? value / high : Number(value >> 32n);
+  }
+}
+
+/** A range and the {@link MemoryAttribute}s that it is to have. */
+export interface AttributeRange {
+  readonly address: U64;
+  readonly size: U64;
+  readonly attributes: U64;
+}
+
+/**
+ * KVM_SET_MEMORY_ATTRIBUTES for each of the ranges, in one call of the addon.
+ *
+ * @returns how many were done, and the errno of the next one
+ */
+export function setAttributesOfRanges(vm: Handle, ranges: readonly AttributeRange[]): { done: number; status: number } {
+  const steps = new StepWords(ranges.length);
+  for (const { address, size, attributes } of ranges)
+    steps.add(kinds.vmAttributes, vm, u64('address', address), u64('size', size), u64('attributes', attributes));
+  const outcome = new BigUint64Array(2);
+  const status = native.convert(steps.words, outcome);
+  return { done: Number(outcome[0]), status };
+}
+
 const callOf = (step: ConversionStep): [syscall: string, args: CallArguments] => {
   const { offset, length } = step;
   switch (step.op) {
@@ -62,20 +114,19 @@ const callOf = (step: ConversionStep): [syscall: string, args: CallArguments] =>
  * @throws where a step names an object that is closed, before the first is done
  */
 export function performSteps(steps: readonly ConversionStep[]): StepsOutcome {
-  const words = new BigUint64Array(steps.length * 5);
-  for (const [i, step] of steps.entries()) {
+  const encoded = new StepWords(steps.length);
+  for (const step of steps) {
     const handle =
       step.op === 'vmAttributes' ? step.vm.handle : step.op === 'advise' ? step.mapping.handle : step.guestMemfd.handle;
     const value =
       step.op === 'punchHole' ? 0 : step.op === 'advise' ? i32('value', step.value) : u64('value', step.value);
-    const fields = [kinds[step.op], handle, u64('offset', step.offset), u64('length', step.length), value];
-    for (const [j, field] of fields.entries()) words[5 * i + j] = BigInt(field);
+    encoded.add(kinds[step.op], handle, u64('offset', step.offset), u64('length', step.length), value);
   }
   for (const step of steps)
     if (step.op === 'fileAttributes' && (BigInt(step.value) & BigInt(MemoryAttribute.PRIVATE)) !== 0n)
       step.guestMemfd.detachViews(step.offset, step.length);
   const outcome = new BigUint64Array(2);
-  const status = native.convert(words, outcome);
+  const status = native.convert(encoded.words, outcome);
   const done = Number(outcome[0]);
   for (const step of steps.slice(0, done)) {
     if (step.op === 'vmAttributes') step.vm.attributesWereSet(step.offset, step.length, step.value);

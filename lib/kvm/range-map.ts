@@ -54,6 +54,12 @@ export class RangeMap<T> {
     if (start >= Math.min(end, limit)) return;
     let from = start;
     let to = Math.min(end, limit);
+    const highest = this.#ranges.at(-1);
+    // What a list in order does again and again.
+    if (!highest || highest.end < start) {
+      if (value !== this.#initial) this.#ranges.push({ start, end: to, value });
+      return;
+    }
     const first = this.#indexOf(start - 1);
     let last = first;
     const pieces: Range<T>[] = [];

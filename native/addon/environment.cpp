@@ -56,6 +56,7 @@ void Environment::close_all() {
     for (auto& [handle, object] : objects_) {
         std::visit([](auto& held) { (void)close_object(*held); }, object);
     }
+    forget_latest();
     objects_.clear();
 }
 
@@ -66,6 +67,7 @@ double Environment::add(Object object) {
 }
 
 Status Environment::close(std::uint32_t handle) {
+    forget_latest();
     auto node = objects_.extract(handle);
     if (node.empty())
         return 0;
@@ -73,17 +75,16 @@ Status Environment::close(std::uint32_t handle) {
 }
 
 int Environment::fd_of(Napi::Env env, std::uint32_t handle) {
-    const auto found = objects_.find(handle);
-    if (found != objects_.end()) {
-        if (auto* kvm = std::get_if<std::shared_ptr<Kvm>>(&found->second))
+    if (const Object* found = find(handle)) {
+        if (auto* kvm = std::get_if<std::shared_ptr<Kvm>>(found))
             return (*kvm)->fd();
-        if (auto* vm = std::get_if<std::shared_ptr<Vm>>(&found->second))
+        if (auto* vm = std::get_if<std::shared_ptr<Vm>>(found))
             return (*vm)->fd();
-        if (auto* gmem = std::get_if<std::shared_ptr<GuestMemfd>>(&found->second))
+        if (auto* gmem = std::get_if<std::shared_ptr<GuestMemfd>>(found))
             return (*gmem)->fd();
-        if (auto* file = std::get_if<std::shared_ptr<MemoryFile>>(&found->second))
+        if (auto* file = std::get_if<std::shared_ptr<MemoryFile>>(found))
             return (*file)->fd();
-        if (auto* vcpu = std::get_if<std::shared_ptr<VcpuEntry>>(&found->second))
+        if (auto* vcpu = std::get_if<std::shared_ptr<VcpuEntry>>(found))
             return (*vcpu)->vcpu->fd();
     }
     throw_unknown_handle(env);

@@ -70,28 +70,37 @@ class Environment {
     Status close(std::uint32_t handle);
     [[nodiscard]] int fd_of(Napi::Env env, std::uint32_t handle);
 
-    template <typename T> T& get(Napi::Env env, std::uint32_t handle) {
-        const auto found = objects_.find(handle);
-        if (found != objects_.end()) {
-            if (auto* object = std::get_if<std::shared_ptr<T>>(&found->second))
-                return **object;
-        }
-        throw_unknown_handle(env);
-    }
+    template <typename T> T& get(Napi::Env env, std::uint32_t handle) { return *share<T>(env, handle); }
     template <typename T> const std::shared_ptr<T>& share(Napi::Env env, std::uint32_t handle) {
-        const auto found = objects_.find(handle);
-        if (found != objects_.end()) {
-            if (auto* object = std::get_if<std::shared_ptr<T>>(&found->second))
+        if (const Object* found = find(handle)) {
+            if (auto* object = std::get_if<std::shared_ptr<T>>(found))
                 return *object;
         }
         throw_unknown_handle(env);
     }
 
   private:
+    /// Most calls are for the object of the call before: a comparison instead of a division by a prime.
+    Object* find(std::uint32_t handle) {
+        if (handle == latest_handle_)
+            return latest_;
+        const auto found = objects_.find(handle);
+        if (found == objects_.end())
+            return nullptr;
+        latest_handle_ = handle;
+        return latest_ = &found->second;
+    }
     [[noreturn]] static void throw_unknown_handle(Napi::Env env);
+
+    void forget_latest() {
+        latest_handle_ = 0;
+        latest_ = nullptr;
+    }
 
     std::unordered_map<std::uint32_t, Object> objects_;
     std::uint32_t next_ = 1;
+    std::uint32_t latest_handle_ = 0; ///< 0, which is no handle, or that of `latest_`
+    Object* latest_ = nullptr;        ///< its place in the map does not move
 };
 
 } // namespace gm

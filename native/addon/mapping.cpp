@@ -32,16 +32,18 @@ void require_inside(const Call& call, const Mapping& mapping, std::uint64_t offs
 
 Napi::Value read(const Call& call) {
     const Mapping& mapping = call.mapping(0);
+    const std::uint64_t offset = call.u64(1);
     const auto bytes = call.array<std::uint8_t>(2);
-    require_inside(call, mapping, call.u64(1), bytes.size());
-    return call.give(static_cast<double>(mapping.read(call.u64(1), bytes.data(), bytes.size()).done));
+    require_inside(call, mapping, offset, bytes.size());
+    return call.give(static_cast<double>(mapping.read(offset, bytes.data(), bytes.size()).done));
 }
 
 Napi::Value write(const Call& call) {
     const Mapping& mapping = call.mapping(0);
+    const std::uint64_t offset = call.u64(1);
     const auto bytes = call.array<std::uint8_t>(2);
-    require_inside(call, mapping, call.u64(1), bytes.size());
-    return call.give(static_cast<double>(mapping.write(call.u64(1), bytes.data(), bytes.size()).done));
+    require_inside(call, mapping, offset, bytes.size());
+    return call.give(static_cast<double>(mapping.write(offset, bytes.data(), bytes.size()).done));
 }
 
 Napi::Value fill(const Call& call) {

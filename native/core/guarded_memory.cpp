@@ -80,7 +80,7 @@ void install_memory_guard() {
 
 GuardedOutcome guarded_copy(void* to, const void* from, std::size_t length) {
     std::size_t left = gm_guarded_copy(to, from, length);
-    // aarch64 copies 16 bytes at a time; fewer than that go one by one, up to the very byte that faults.
+    // Copies go 16 bytes at a time; fewer than that go one by one, up to the very byte that faults.
     if (left > 0) {
         const std::size_t done = length - left;
         const std::size_t tail = std::min<std::size_t>(left, 15);

@@ -20,7 +20,8 @@ export async function measureAll({ names, rounds, quick, program, emulated }, te
         rounds,
         quick,
         emulated,
-        roundNs: quick ? 2e6 : 2e7,
+        // An emulated processor needs longer until everything is compiled and warm.
+        roundNs: (quick ? 2e6 : 2e7) * (emulated ? 10 : 1),
         // 2 GiB where twice that is free: QEMU's and ours never live at once, but the kernel wants room.
         size: quick || freemem() < 4096 * MiB ? 64 * MiB : 2048 * MiB,
       };

@@ -38,6 +38,32 @@ export const checks = [
       { name: 'KvmError' },
     );
   }),
+  test('setMemoryAttributesOf sets many ranges, and names the one that is refused', (kvm) => {
+    const { vm } = privateVm(kvm);
+    const range = (index, attributes, more = 0) => ({ address: gpa + index * page + more, size: page, attributes });
+    const isPrivate = g.MemoryAttribute.PRIVATE;
+    vm.setMemoryAttributesOf([]);
+    vm.setMemoryAttributesOf([range(0, isPrivate), { ...range(2, isPrivate), address: BigInt(gpa + 2 * page) }]);
+    const states = () => [0, 1, 2, 3].map((i) => vm.memory.stateAt(gpa + i * page));
+    assert.deepEqual(states(), ['private', 'shared', 'private', 'shared']);
+    assert.throws(() => vm.setMemoryAttributesOf([range(1, isPrivate), range(3, isPrivate, 1), range(3, isPrivate)]), {
+      code: 'EINVAL',
+      syscall: 'ioctl(KVM_SET_MEMORY_ATTRIBUTES)',
+      arguments: { ...range(3, isPrivate, 1), index: 1 },
+    });
+    assert.deepEqual(states(), ['private', 'private', 'private', 'shared']);
+    assert.throws(
+      () => vm.setMemoryAttributesOf([range(0, 0), { address: -1, size: page, attributes: 0 }]),
+      RangeError,
+    );
+    assert.equal(vm.memory.stateAt(gpa), 'private');
+    const top = { address: 2n ** 64n - 4096n, size: 4096n, attributes: 0n };
+    assert.throws(() => vm.setMemoryAttributesOf([top]), { code: 'EINVAL' });
+    // The kernel agrees: the guest's access to the shared page leaves with a memory fault where it is private.
+    const agent = g.GuestAgent.create(vm);
+    agent.store(gpa, 7n);
+    assert.equal(agent.load(gpa), 7n);
+  }),
   test('a HYPERCALL exit is decoded and answered', (kvm) => {
     const { vm } = privateVm(kvm);
     vm.enableCapability(g.Capability.EXIT_HYPERCALL, [1 << g.HypercallNumber.MAP_GPA_RANGE]);

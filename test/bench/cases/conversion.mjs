@@ -31,9 +31,11 @@ function vmOf(space) {
 /** A VM with one memslot, ten ranges of which are private. */
 function vmOfOneSlot(space) {
   const vm = newVm(VmType.SW_PROTECTED);
-  const guestMemfd = vm.createGuestMemfd({ size: space });
-  const mapping = mapAnonymous({ size: space });
-  vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: base, size: space, mapping, guestMemfd });
+  // The highest address of many processors is 2^40 - 1.
+  const size = space === TiB ? TiB - base : space;
+  const guestMemfd = vm.createGuestMemfd({ size });
+  const mapping = mapAnonymous({ size });
+  vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: base, size, mapping, guestMemfd });
   for (const address of addresses(space))
     vm.setMemoryAttributes({ address, size: rangeSize, attributes: MemoryAttribute.PRIVATE });
   return vm;
