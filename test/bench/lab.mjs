@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { inspectImage } from '../../dist/lab/image.js';
-import { cachedKernel } from '../../dist/lab/kernels.js';
+import { cachedKernel } from '../../dist/lab/kernel-cache.js';
 import { chooseAccelerator, Lab } from '../../dist/lab/machine.js';
 import { runChecks } from '../../dist/smoke/runner.js';
 import { build } from './baseline.mjs';
