@@ -2,10 +2,8 @@ import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import * as library from '../../lib/index.ts';
 import { parseOptions, select, UsageError } from '../bench/options.mjs';
 import { measure } from '../bench/run.mjs';
 import { duration, judge, quantile, spread } from '../bench/statistics.mjs';
@@ -185,11 +183,4 @@ describe('the bench itself', () => {
     expect(status).toBe(0);
     expect(stdout).toMatch(/^check-extension +KVM_CHECK_EXTENSION$/m);
   });
-});
-
-test('the package in one module has everything that the library exports', async () => {
-  const bundle = (await import(pathToFileURL('dist/bundle/index.js').href)) as typeof library;
-  expect(Object.keys(bundle).sort()).toEqual(Object.keys(library).sort());
-  expect(Object.getOwnPropertyDescriptor(bundle.Vm.prototype, 'memory')).toBeDefined();
-  for (const name of ['Kvm', 'Vm', 'Mapping', 'KvmError', 'GuestAgent'] as const) expect(bundle[name].name).toBe(name);
 });

@@ -9,7 +9,7 @@ import { summarise } from '../../../dist/smoke/model.js';
 import { noMapping } from './needs.mjs';
 
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
-const gmem = path('../../../dist/cli/main.js');
+const gmem = path('../../../dist/gmem/main.js');
 const ms = 1e6;
 
 /** Node with these arguments, to its end. */
