@@ -1,3 +1,4 @@
+import { options as checkOptions, flag, list, rangeError } from '../kvm/arguments.ts';
 import { type HostFinding, hostFindings } from './advice-host.ts';
 import {
   type AdviceCell,
@@ -75,15 +76,15 @@ export function adviseMemoryBackend(
   needs: readonly MemoryNeed[],
   given: { size?: number; id?: string; checkHost?: boolean } = {},
 ): Advice {
-  const { size = 2 ** 30, id = 'ram0', checkHost = false } = given;
-  const wanted = [...new Set<string>(needs)];
+  const { size = 2 ** 30, id = 'ram0', checkHost = false } = checkOptions('options', given);
+  flag('checkHost', checkHost);
+  const wanted = [...new Set<string>(list('needs', needs))];
   // A confidential guest that converts in place has no second pool, so the row of those that have one does not apply.
   if (wanted.includes('in-place')) wanted.splice(wanted.indexOf('coco'), wanted.includes('coco') ? 1 : 0);
   const table: readonly AdviceRow[] = adviceTable;
   const rows = wanted.map((need) => {
     const found = table.find((row) => row.need === need);
-    if (!found)
-      throw new RangeError(`there is no need "${need}" in the table: ${table.map((row) => row.need).join(', ')}`);
+    if (!found) throw rangeError('needs', `names of the table: ${table.map((row) => row.need).join(', ')}`, need);
     return found;
   });
   const together = combinations.filter(({ both }) => both.every((need) => wanted.includes(need)));

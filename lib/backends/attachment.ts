@@ -1,7 +1,7 @@
-import type { U64 } from '../kvm/arguments.ts';
+import { options as checkOptions, flag, instance, type U64, u32, u64 } from '../kvm/arguments.ts';
 import { Capability, MemoryAttribute, MemoryRegionFlag, VmType } from '../kvm/constants.ts';
 import type { GuestMemfd } from '../kvm/guest-memfd.ts';
-import type { Vm } from '../kvm/vm.ts';
+import { Vm } from '../kvm/vm.ts';
 import { type Allocation, refusedBy, Undo } from './allocation.ts';
 import { BackendError } from './error.ts';
 
@@ -54,7 +54,12 @@ export class Attachment implements Disposable {
 
   /** @internal */
   constructor(vm: Vm, backend: Allocation, size: U64, given: AttachOptions) {
-    const { slot, guestPhysAddr, offset = 0, flags = 0, preallocPrivate = false } = given;
+    instance('vm', Vm, vm);
+    const { slot, guestPhysAddr, offset = 0, flags = 0, preallocPrivate = false } = checkOptions('options', given);
+    u32('flags', flags);
+    flag('preallocPrivate', preallocPrivate);
+    u64('offset', offset);
+    if (given.size !== undefined) u64('size', given.size);
     const mode = given.mode ?? defaultMode(vm, backend);
     const rest = BigInt(size) - BigInt(offset);
     const length = given.size ?? rest;

@@ -1,10 +1,10 @@
-import type { U64 } from '../kvm/arguments.ts';
+import { abortSignal, callback, options as checkOptions, instance, list, text, type U64 } from '../kvm/arguments.ts';
 import { Advice } from '../kvm/constants.ts';
 import { KvmError, stateError } from '../kvm/errors.ts';
 import type { GuestMemfd } from '../kvm/guest-memfd.ts';
 import type { Mapping } from '../kvm/mapping.ts';
 import { pageSize as systemPageSize } from '../kvm/native.ts';
-import type { Vm } from '../kvm/vm.ts';
+import { Vm } from '../kvm/vm.ts';
 import { allocate } from './allocate.ts';
 import { type Allocation, Undo } from './allocation.ts';
 import { Attachment, type AttachOptions } from './attachment.ts';
@@ -91,7 +91,9 @@ export class MemoryBackend implements Disposable {
 
   /** @internal */
   static async create(given: MemoryBackendOptions, how: CreateOptions): Promise<MemoryBackend> {
+    checkOptions('how', how);
     const options = checkObjectOptions(given);
+    checkHow(how);
     if (options['qom-type'] === 'thread-context')
       throw new BackendError('this is no memory', { property: 'qom-type', value: 'thread-context' });
     how.signal?.throwIfAborted();
@@ -267,7 +269,8 @@ export class MemoryBackend implements Disposable {
    */
   async change(property: string, value: unknown, how: Omit<PreallocOptions, 'context'> = {}): Promise<void> {
     const { mapping } = this.#live();
-    const row = propertyOf(this.type, property);
+    checkHow(checkOptions('how', how));
+    const row = propertyOf(this.type, text('property', property));
     if (!row) throw new BackendError(`${this.type} has no such property`, { property, value });
     if (!row.change)
       throw new BackendError('this cannot change any more: the memory is there', {
@@ -276,8 +279,7 @@ export class MemoryBackend implements Disposable {
         remedy: 'Close the backend and make another',
       });
     const checked = checkValue(row, value);
-    if (checked === undefined)
-      throw new BackendError(`this is not ${expected(row)}`, { property, value: String(value) });
+    if (checked === undefined) throw new BackendError(`this is not ${expected(row)}`, { property, value });
     const changed = checkObjectOptions({ ...this.#options, [row.name]: checked }) as MemoryBackendOptions;
     if (row.name === 'prealloc-context') contextOf(changed, this.#contexts);
     if (row.name === 'merge') this.#setMerge(checked === true, true);
@@ -341,6 +343,13 @@ export class MemoryBackend implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+function checkHow({ vm, contexts = [], signal, onProgress }: CreateOptions): void {
+  if (vm !== undefined) instance('vm', Vm, vm);
+  for (const one of list('contexts', contexts)) checkOptions('contexts', one);
+  abortSignal('signal', signal);
+  callback('onProgress', onProgress);
 }
 
 function contextOf(options: MemoryBackendOptions, contexts: readonly ThreadContext[]): ThreadContext | undefined {

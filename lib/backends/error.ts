@@ -1,3 +1,4 @@
+import { shown, type U64 } from '../kvm/arguments.ts';
 import { formatSize } from './values.ts';
 
 /**
@@ -19,6 +20,7 @@ export class BackendError extends Error {
   /** What to do instead. */
   readonly remedy: string | undefined;
 
+  /** @internal */
   constructor(
     reason: string,
     details: { property?: string | undefined; value?: unknown; remedy?: string | undefined; cause?: unknown } = {},
@@ -35,8 +37,8 @@ Object.defineProperty(BackendError.prototype, 'name', { value: 'BackendError', c
 
 function show(value: unknown): string {
   if (typeof value === 'boolean') return value ? 'on' : 'off';
-  if (typeof value === 'number' || typeof value === 'bigint') return formatSize(value);
-  if (Array.isArray(value)) return value.join('+');
-  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  if (typeof value === 'bigint' || Number.isInteger(value)) return formatSize(value as U64);
+  if (Array.isArray(value) && value.every((one) => typeof one === 'number')) return value.join('+');
+  const text = typeof value === 'string' ? value : shown(value);
   return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }

@@ -1,3 +1,4 @@
+import { list, text } from '../kvm/arguments.ts';
 import { readOptions, splitShell, valuesOf } from './command-line.ts';
 import { BackendError } from './error.ts';
 import { parseObjectOption, splitPairs } from './object-option.ts';
@@ -46,7 +47,10 @@ function readObject(argument: string): ObjectOptions | undefined {
  * // [{ level: 'error', property: 'size', message: '…', … }]
  */
 export function lintCommandLine(commandLine: string | readonly string[]): LintFinding[] {
-  const words = typeof commandLine === 'string' ? splitShell(commandLine) : commandLine;
+  const words =
+    typeof commandLine === 'string'
+      ? splitShell(commandLine)
+      : list('commandLine', commandLine).map((word) => text('commandLine', word));
   const options = readOptions(words);
   const findings: LintFinding[] = [];
   const say = (level: LintFinding['level'], where: string, property: string | undefined, message: string) =>

@@ -1,3 +1,4 @@
+import { options as checkOptions, text as checkText } from '../kvm/arguments.ts';
 import { BackendError } from './error.ts';
 import { type Json, JsonSyntaxError, parseJson } from './json.ts';
 import { type ObjectOptions, type PropertyRow, type PropertyValue, propertiesOf, propertyOf } from './properties.ts';
@@ -127,7 +128,7 @@ function wrongJson(row: PropertyRow, value: unknown): BackendError {
  * // { 'qom-type': 'memory-backend-ram', id: 'ram0', size: 67108864, 'host-nodes': [0, 1], policy: 'bind' }
  */
 export function parseObjectOption(text: string): ObjectOptions {
-  if (text.includes('\0')) throw new BackendError('the text has a NUL character in it');
+  if (checkText('text', text).includes('\0')) throw new BackendError('the text has a NUL character in it');
   return checkObjectOptions(text.startsWith('{') ? fromJson(text) : fromText(text));
 }
 
@@ -137,6 +138,7 @@ export function parseObjectOption(text: string): ObjectOptions {
  * @param given.json as a JSON object instead of `key=value`
  */
 export function formatObjectOption(options: ObjectOptions, given: { json?: boolean } = {}): string {
+  checkOptions('options', given);
   const checked = checkObjectOptions(options);
   const type = checked['qom-type'];
   const values = propertiesOf(type).flatMap((row) => {

@@ -1,3 +1,4 @@
+import { options as checkOptions, list, shown } from '../kvm/arguments.ts';
 import { BackendError } from './error.ts';
 import { type LooseOptions, type ObjectOptions, propertiesOf, propertyOf } from './properties.ts';
 import { type ObjectType, objectType, objectTypes } from './types.ts';
@@ -174,7 +175,7 @@ export function checkObjectOptions(given: unknown): ObjectOptions {
 }
 
 function describe(value: unknown): string {
-  return typeof value === 'object' || typeof value === 'string' ? JSON.stringify(value) : String(value);
+  return typeof value === 'string' ? JSON.stringify(value) : shown(value);
 }
 
 /**
@@ -184,7 +185,8 @@ function describe(value: unknown): string {
  */
 export function checkObjects(objects: readonly ObjectOptions[]): void {
   const byId = new Map<string, ObjectOptions>();
-  for (const one of objects) {
+  for (const one of list('objects', objects)) {
+    checkOptions('objects', one);
     if (byId.has(one.id)) throw new BackendError('another object has this id', { property: 'id', value: one.id });
     byId.set(one.id, one);
   }

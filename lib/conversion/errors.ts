@@ -58,6 +58,7 @@ export class ConversionError extends Error {
   /** The ranges that were converted before it stopped, and stay so. */
   readonly converted: readonly GuestRange[];
 
+  /** @internal */
   constructor(
     code: ConversionErrorCode,
     { gpa, size, to }: { gpa: number | bigint; size: number | bigint; to?: MemoryState },

@@ -1,3 +1,4 @@
+import { list, options, text, typeError, u64 } from '../kvm/arguments.ts';
 import { hex } from './errors.ts';
 import type { MemoryMap, MemorySegment } from './map.ts';
 
@@ -35,6 +36,23 @@ function lookOf({ state, resident, disagreement }: MemorySegment): Look {
 
 const worst: readonly Look[] = ['disagreement', 'both'];
 
+/** A map as the functions here take it: one that was read from a file may be anything. */
+function checkMap(map: MemoryMap): MemoryMap {
+  const { model, reason, segments } = options('map', map);
+  text('map.model', model);
+  text('map.reason', reason);
+  for (const [i, segment] of list('map.segments', segments).entries()) {
+    const { gpa, size, state } = options(`map.segments[${i}]`, segment);
+    for (const [name, value] of Object.entries({ gpa, size })) {
+      u64(`map.segments[${i}].${name}`, value);
+      if (typeof value !== 'number') throw typeError(`map.segments[${i}].${name}`, 'a number', value);
+    }
+    if (!['private', 'shared', 'unbacked'].includes(state))
+      throw typeError(`map.segments[${i}].state`, "'private', 'shared' or 'unbacked'", state);
+  }
+  return map;
+}
+
 /** What is seen of a place where several segments meet. */
 function blend(found: ReadonlySet<Look>): Look {
   for (const look of worst) if (found.has(look)) return look;
@@ -54,9 +72,9 @@ interface Picture {
 
 /** The map as at most 1024 places of equal size, a power of two of bytes from 4 KiB on. */
 function pictureOf({ segments }: MemoryMap): Picture {
-  const start = segments[0]?.gpa ?? 0;
-  const last = segments.at(-1);
-  const span = last ? last.gpa + last.size - start : 0;
+  // Not of the first and the last: a map that was read from a file may be in any order.
+  const start = segments.reduce((least, { gpa }) => Math.min(least, gpa), segments[0]?.gpa ?? 0);
+  const span = segments.reduce((most, { gpa, size }) => Math.max(most, gpa + size - start), 0);
   let place = 4096;
   while (span / place > rowLength * maxRows) place *= 2;
   const found: Set<Look>[] = Array.from({ length: Math.ceil(span / place) }, () => new Set());
@@ -100,7 +118,7 @@ function listed(segments: readonly MemorySegment[]): string[] {
 
 /** The map as text: a picture of signs, what they mean, and the segments. */
 export function textMap(map: MemoryMap): string {
-  const { place, start, looks: places } = pictureOf(map);
+  const { place, start, looks: places } = pictureOf(checkMap(map));
   const rows: string[] = [];
   for (let at = 0; at < places.length; at += rowLength) {
     const signs = places.slice(at, at + rowLength).map((look) => looks[look].sign);
@@ -127,7 +145,7 @@ const left = 130;
 
 /** The map as an SVG picture of its own: 64 places a row, each segment with a title that tells it. */
 export function svgMap(map: MemoryMap): string {
-  const { place, start, looks: places } = pictureOf(map);
+  const { place, start, looks: places } = pictureOf(checkMap(map));
   const rows = Math.max(1, Math.ceil(places.length / rowLength));
   const top = 40;
   const height = top + rows * cell + 40;
@@ -167,7 +185,7 @@ export function svgMap(map: MemoryMap): string {
 
 /** The map as JSON for machines: addresses are hexadecimal text, sizes are bytes. */
 export function jsonMap(map: MemoryMap): string {
-  const segments = map.segments.map(({ gpa, resident, stale, slot, ...rest }) => ({
+  const segments = checkMap(map).segments.map(({ gpa, resident, stale, slot, ...rest }) => ({
     gpa: hex(gpa),
     ...rest,
     resident: resident ?? null,

@@ -1,6 +1,6 @@
-import { options as checkOptions, i32, typeError } from '../kvm/arguments.ts';
+import { abortSignal, callback, options as checkOptions, i32, instance, typeError } from '../kvm/arguments.ts';
 import type { VcpuExit } from '../kvm/exits.ts';
-import type { RunOptions, Vcpu } from '../kvm/vcpu.ts';
+import { type RunOptions, Vcpu } from '../kvm/vcpu.ts';
 import { ConversionError } from './errors.ts';
 import { piecesOf, statesOf } from './layout.ts';
 import type { ConvertOptions, GuestMemory } from './memory.ts';
@@ -85,7 +85,9 @@ export async function answerRequest(
   policy: ConversionPolicy = byDefault,
   options: ConvertOptions = {},
 ): Promise<ConversionOutcome | undefined> {
-  const decoded = decodeRequest(exit);
+  instance('vcpu', Vcpu, vcpu);
+  callback('policy', policy);
+  const decoded = decodeRequest(checkOptions('exit', exit));
   if (!decoded) return undefined;
   if ('malformed' in decoded) {
     if (decoded.by === 'fault') return undefined;
@@ -125,7 +127,11 @@ export async function serve(
   policy: ConversionPolicy = byDefault,
   given: ServeOptions = {},
 ): Promise<VcpuExit> {
+  instance('vcpu', Vcpu, vcpu);
+  callback('policy', policy);
   const { timeout, signal, onRequest, ...convertOptions } = checkOptions('options', given);
+  abortSignal('signal', signal);
+  callback('onRequest', onRequest);
   const runOptions = { ...(timeout === undefined ? {} : { timeout }), ...(signal ? { signal } : {}) };
   for (;;) {
     const exit = await vcpu.runAsync(runOptions);

@@ -30,6 +30,7 @@ export class GuestExitError extends Error {
   /** The command at which it left. */
   readonly command: GuestCommand | undefined;
 
+  /** @internal */
   constructor(exit: VcpuExit, index: number, command: GuestCommand | undefined) {
     const fields = Object.entries(exit)
       .filter(([name]) => name !== 'reason')

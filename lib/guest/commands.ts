@@ -128,8 +128,9 @@ export function encodeCommands(commands: readonly GuestCommand[], hypercallWidth
 
 /** What the guest's 'checksum' computes, for bytes the host has: each little-endian word is added after rotating the sum. */
 export function checksum(given: Uint8Array): bigint {
-  const bytes = bytesOf('bytes', given);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  // A copy: what is given may be detached, or say of itself that it is longer than it is.
+  const bytes = new Uint8Array(bytesOf('bytes', given));
+  const view = new DataView(bytes.buffer);
   let sum = 0n;
   for (let at = 0; at + 8 <= bytes.byteLength; at += 8) {
     sum = BigInt.asUintN(64, (sum << 1n) | (sum >> 63n));

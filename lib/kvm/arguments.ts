@@ -3,10 +3,28 @@ import { inspect, types } from 'node:util';
 /** An address, a size, an offset or a mask: a safe integer, or a bigint for the whole range of u64. */
 export type U64 = number | bigint;
 
+/** A value for a message. Inspecting fails where the value itself does when it is looked at, as a detached DataView does. */
+export function shown(value: unknown): string {
+  try {
+    return inspect(value, { depth: 2, breakLength: Number.POSITIVE_INFINITY });
+  } catch {
+    return Object.prototype.toString.call(value);
+  }
+}
+
+/** The name of a value's class; what the value itself does when it is asked must not hide what is wrong with it. */
+function classOf(value: object): string {
+  try {
+    const { name } = value.constructor;
+    return typeof name === 'string' ? name : 'an object';
+  } catch {
+    return 'an object';
+  }
+}
+
 /** TypeError with Node's ERR_INVALID_ARG_TYPE. */
 export function typeError(name: string, expected: string, value: unknown): TypeError {
-  const received =
-    value === null || typeof value !== 'object' ? inspect(value) : (value.constructor?.name ?? 'an object');
+  const received = value === null || typeof value !== 'object' ? shown(value) : classOf(value);
   return Object.assign(new TypeError(`"${name}" must be ${expected}. Received ${received}`), {
     code: 'ERR_INVALID_ARG_TYPE',
   });
@@ -14,7 +32,7 @@ export function typeError(name: string, expected: string, value: unknown): TypeE
 
 /** RangeError with Node's ERR_OUT_OF_RANGE. */
 export function rangeError(name: string, expected: string, value: unknown): RangeError {
-  return Object.assign(new RangeError(`"${name}" must be ${expected}. Received ${inspect(value)}`), {
+  return Object.assign(new RangeError(`"${name}" must be ${expected}. Received ${shown(value)}`), {
     code: 'ERR_OUT_OF_RANGE',
   });
 }
@@ -59,6 +77,40 @@ export function options<T extends object>(name: string, value: T): T {
   return value;
 }
 
+/** A string; what goes to the kernel must have no NUL, which would end it there. */
+export function text(name: string, value: unknown, given: { nul?: boolean } = {}): string {
+  if (typeof value !== 'string') throw typeError(name, 'a string', value);
+  if (given.nul === false && value.includes('\0')) throw typeError(name, 'a string without NUL', value);
+  return value;
+}
+
+/** An array, whose elements are somebody else's to check. */
+export function list<T extends readonly unknown[]>(name: string, value: T): T {
+  if (!Array.isArray(value)) throw typeError(name, 'an array', value);
+  return value;
+}
+
+/** An object of a class of this package's or of JavaScript's own. */
+export function instance<T extends object>(
+  name: string,
+  type: { readonly prototype: T; readonly name: string },
+  value: T,
+): T {
+  if (!(value instanceof (type as unknown as abstract new () => T))) throw typeError(name, `a ${type.name}`, value);
+  return value;
+}
+
+/** A function, or undefined where none is given. */
+export function callback<T>(name: string, value: T): T {
+  if (value !== undefined && typeof value !== 'function') throw typeError(name, 'a function', value);
+  return value;
+}
+
+/** An AbortSignal, or undefined where none is given. */
+export function abortSignal(name: string, value: AbortSignal | undefined): AbortSignal | undefined {
+  return value === undefined ? undefined : instance(name, AbortSignal, value);
+}
+
 /** True or false, and nothing that counts as such. */
 export function flag(name: string, value: unknown): boolean {
   if (typeof value !== 'boolean') throw typeError(name, 'a boolean', value);
@@ -77,9 +129,14 @@ export function range(offset: unknown, length: unknown, limit: number): [offset:
 
 /** Any view of bytes, as Uint8Array over the same memory. */
 export function bytes(name: string, value: unknown): Uint8Array {
-  if (value instanceof Uint8Array) return value;
-  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
-  if (types.isAnyArrayBuffer(value)) return new Uint8Array(value);
+  try {
+    // Not `instanceof`: that is true of a proxy too, and of an object that has nothing but the prototype.
+    if (types.isUint8Array(value)) return value;
+    if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+    if (types.isAnyArrayBuffer(value)) return new Uint8Array(value);
+  } catch {
+    throw typeError(name, 'bytes that are not detached', value);
+  }
   throw typeError(name, 'a TypedArray, a DataView or an ArrayBuffer', value);
 }
 

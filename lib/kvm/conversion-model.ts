@@ -1,7 +1,8 @@
+import { instance } from './arguments.ts';
 import { MemoryAttribute } from './constants.ts';
 import { KvmError } from './errors.ts';
 import { pageSize } from './native.ts';
-import type { Vm } from './vm.ts';
+import { Vm } from './vm.ts';
 
 /**
  * Whom private and shared belong to in a VM.
@@ -43,6 +44,7 @@ function codeOf(attempt: () => void): string | undefined {
  * conversionModel(vm).model; // 'two-pool' for a software-protected VM on 6.8 to 7.3
  */
 export function conversionModel(vm: Vm): ConversionAnswer {
+  instance('vm', Vm, vm);
   const attributes = MemoryAttribute.PRIVATE;
   let live: string | undefined;
   try {

@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
+import { i32, rangeError } from './arguments.ts';
 import { explain } from './explanations.ts';
 
 /** Values that went into a kernel call, by the field's name in the API or the kernel. */
@@ -7,7 +8,8 @@ export type CallArguments = Readonly<Record<string, string | number | bigint | b
 
 /** The symbol of an errno: 'EINVAL' for 22 or -22. EHWPOISON and EOPNOTSUPP go by their Linux names. */
 export function errnoName(errno: number): string {
-  const number = Math.abs(errno);
+  const number = Math.abs(i32('errno', errno));
+  if (number === 0) throw rangeError('errno', 'other than 0', errno);
   // Node does not know EHWPOISON, and prints 95 by the name that POSIX gives the same number.
   if (number === 133) return 'EHWPOISON';
   if (number === 95) return 'EOPNOTSUPP';
@@ -55,6 +57,7 @@ export class KvmError extends Error {
   /** What to do about it, where something can be done. */
   readonly remedy: string | undefined;
 
+  /** @internal */
   constructor(errno: number, syscall: string, args: CallArguments = {}) {
     const code = errnoName(errno);
     const { reason, remedy } = explain(syscall, code, args);
@@ -87,6 +90,7 @@ export class MemoryAccessError extends Error {
   /** How many bytes were done before. */
   readonly bytesDone: number;
 
+  /** @internal */
   constructor(operation: string, offset: number, bytesDone: number, guestPhysAddr?: number | bigint) {
     const where = guestPhysAddr === undefined ? '' : ` (guest physical address 0x${guestPhysAddr.toString(16)})`;
     super(

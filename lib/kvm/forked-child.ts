@@ -1,14 +1,14 @@
 import { range, rangeError, type U64, u32 } from './arguments.ts';
 import { checked, MemoryAccessError } from './errors.ts';
-import { type Handle, native } from './native.ts';
-import { KernelResource } from './resource.ts';
+import { native } from './native.ts';
+import { KernelResource, type Owned } from './resource.ts';
 
 /** A child of this process that has inherited a mapping and touches it when it is told to. Made by {@link Mapping.forkChild}. */
 export class ForkedChild extends KernelResource {
   readonly #length: number;
 
   /** @internal */
-  constructor(handle: Handle, length: number) {
+  constructor(handle: Owned, length: number) {
     super(handle);
     this.#length = length;
   }

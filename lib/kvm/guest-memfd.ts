@@ -6,7 +6,7 @@ import { type FileStat, readFacts } from './memory-file.ts';
 import { native } from './native.ts';
 import type { PagePin } from './page-pin.ts';
 import { type Range, RangeMap } from './range-map.ts';
-import { FdResource } from './resource.ts';
+import { FdResource, type Owned } from './resource.ts';
 import type { Vm } from './vm.ts';
 
 /**
@@ -26,7 +26,7 @@ export class GuestMemfd extends FdResource {
   readonly #attributes: RangeMap<number>;
 
   /** @internal */
-  constructor(handle: number, vm: Vm, size: U64, flags: U64) {
+  constructor(handle: Owned, vm: Vm, size: U64, flags: U64) {
     super(handle);
     this.vm = vm;
     this.size = size;

@@ -1,8 +1,8 @@
-import { options, typeError, u32, u64 } from './arguments.ts';
+import { options, text, u32, u64 } from './arguments.ts';
 import { VmType } from './constants.ts';
 import { checked } from './errors.ts';
 import { native } from './native.ts';
-import { FdResource } from './resource.ts';
+import { FdResource, type Owned, owned } from './resource.ts';
 import { Vm } from './vm.ts';
 
 /**
@@ -16,7 +16,7 @@ export class Kvm extends FdResource {
   /** The path that was opened. */
   readonly path: string;
 
-  private constructor(handle: number, path: string) {
+  private constructor(handle: Owned, path: string) {
     super(handle);
     this.path = path;
   }
@@ -30,10 +30,9 @@ export class Kvm extends FdResource {
    */
   static open(given: { path?: string } = {}): Kvm {
     const { path = '/dev/kvm' } = options('options', given);
-    if (typeof path !== 'string') throw typeError('path', 'a string', path);
-    if (path.includes('\0')) throw typeError('path', 'a string without null bytes', path);
+    text('path', path, { nul: false });
     // Explanations are those of the device, whatever name it goes by here.
-    const kvm = new Kvm(checked(native.kvmOpen(path), 'open(/dev/kvm)', { path }), path);
+    const kvm = new Kvm(owned(native.kvmOpen(path), 'open(/dev/kvm)', { path }), path);
     try {
       kvm.apiVersion();
     } catch (error) {
@@ -86,7 +85,7 @@ export class Kvm extends FdResource {
   createVm(given: { type?: number | bigint } = {}): Vm {
     const { type = VmType.DEFAULT } = options('options', given);
     const number = u64('type', type);
-    const handle = checked(native.kvmCreateVm(this.handle, number), 'ioctl(KVM_CREATE_VM)', { type: number });
+    const handle = owned(native.kvmCreateVm(this.handle, number), 'ioctl(KVM_CREATE_VM)', { type: number });
     return new Vm(handle, number, this.path);
   }
 }

@@ -4,7 +4,7 @@ import { checked, errnoName, MemoryAccessError } from './errors.ts';
 import { ForkedChild } from './forked-child.ts';
 import { type Handle, native, pageSize } from './native.ts';
 import { PagePin } from './page-pin.ts';
-import { KernelResource } from './resource.ts';
+import { KernelResource, type Owned, owned } from './resource.ts';
 
 /** How to map; what each field means is said at {@link GuestMemfd.map}. */
 export interface MapOptions {
@@ -57,6 +57,9 @@ const mappingOfView = new WeakMap<ArrayBuffer, Mapping>();
 
 const anonymous = -1;
 
+/** MADV_HWPOISON (2.6.32) and MADV_GUARD_INSTALL (6.13). */
+const inaccessible: readonly number[] = [100, 102];
+
 /**
  * A mapping of a guest_memfd, another file or anonymous memory into this process. Made by {@link GuestMemfd.map} and
  * {@link mapAnonymous}.
@@ -78,9 +81,9 @@ export class Mapping extends KernelResource {
   readonly #pins = new Set<WeakRef<PagePin>>();
   readonly #slots = new Map<string, SlotAt>();
 
-  private constructor(handle: Handle, length: number, fileOffset: bigint, flags: number) {
+  private constructor(handle: Owned, length: number, fileOffset: bigint, flags: number) {
     super(handle);
-    this.address = native.mappingAddress(handle);
+    this.address = native.mappingAddress(this.handle);
     this.length = length;
     this.fileOffset = fileOffset;
     this.flags = flags;
@@ -107,7 +110,7 @@ export class Mapping extends KernelResource {
     if (args.flags & 0x10_0010) throw rangeError('flags', 'without MAP_FIXED: this package chooses addresses', flags);
     const align = u64('alignment', alignment);
     if (align !== 0 && BigInt(align) & (BigInt(align) - 1n)) throw rangeError('alignment', 'a power of two', alignment);
-    const handle = checked(
+    const handle = owned(
       native.map(fd, args.offset, args.length, args.protection, args.flags, align, flag('guard', guard) ? 1 : 0),
       'mmap',
       args,
@@ -262,7 +265,8 @@ export class Mapping extends KernelResource {
   advise(advice: number, offset: U64 = 0, length?: U64): void {
     const { handle } = this;
     const [at, count] = range(offset, length, this.length);
-    // REMOVE and the others leave views usable; none of them makes an address inaccessible that was not.
+    // REMOVE and most others leave views usable; these make addresses inaccessible.
+    if (inaccessible.includes(advice)) this.detachViews(at, count);
     checked(native.mappingAdvise(handle, at, count, i32('advice', advice)), 'madvise', {
       offset: at,
       length: count,
@@ -342,7 +346,7 @@ export class Mapping extends KernelResource {
     const { handle } = this;
     const [at, count] = range(offset, length, this.length);
     const pin = new PagePin(
-      checked(native.mappingPin(handle, at, count), 'io_uring_register', { offset: at, length: count }),
+      owned(native.mappingPin(handle, at, count), 'io_uring_register', { offset: at, length: count }),
       at,
       count,
     );
@@ -359,7 +363,7 @@ export class Mapping extends KernelResource {
    * @throws {KvmError} EAGAIN or ENOMEM where no process can be made
    */
   forkChild(): ForkedChild {
-    return new ForkedChild(checked(native.mappingForkChild(this.handle), 'fork'), this.length);
+    return new ForkedChild(owned(native.mappingForkChild(this.handle), 'fork'), this.length);
   }
 
   /** @internal */

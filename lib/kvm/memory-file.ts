@@ -1,9 +1,9 @@
-import { i32, options, typeError, type U64, u32, u64 } from './arguments.ts';
+import { i32, options, text, type U64, u32, u64 } from './arguments.ts';
 import { FallocateMode, MapFlag, OpenFlag } from './constants.ts';
 import { checked } from './errors.ts';
 import { type MapOptions, Mapping } from './mapping.ts';
-import { type Handle, native } from './native.ts';
-import { FdResource } from './resource.ts';
+import { native, pageSize } from './native.ts';
+import { FdResource, type Owned, owned } from './resource.ts';
 
 /** What fstat, fstatfs and F_GETFD tell of a file. */
 export interface FileStat {
@@ -40,7 +40,9 @@ export function readFacts(facts: (words: BigUint64Array) => number): FileStat {
  * using memory = file.map();
  */
 export class MemoryFile extends FdResource {
-  private constructor(handle: Handle) {
+  readonly #mappings = new Set<WeakRef<Mapping>>();
+
+  private constructor(handle: Owned) {
     super(handle);
   }
 
@@ -54,9 +56,8 @@ export class MemoryFile extends FdResource {
    */
   static open(path: string, given: { flags?: number; mode?: number } = {}): MemoryFile {
     const { flags = OpenFlag.READ_WRITE, mode = 0o600 } = options('options', given);
-    if (typeof path !== 'string' || path.includes('\0')) throw typeError('path', 'a string without NUL', path);
-    const args = { path, flags: i32('flags', flags) };
-    return new MemoryFile(checked(native.memoryFileOpen(path, args.flags, u32('mode', mode)), 'open', args));
+    const args = { path: text('path', path, { nul: false }), flags: i32('flags', flags) };
+    return new MemoryFile(owned(native.memoryFileOpen(path, args.flags, u32('mode', mode)), 'open', args));
   }
 
   /**
@@ -68,23 +69,39 @@ export class MemoryFile extends FdResource {
    */
   static memfd(given: { name?: string; flags?: number } = {}): MemoryFile {
     const { name = 'gmem', flags = 0 } = options('options', given);
-    const args = { name, flags: u32('flags', flags) };
-    return new MemoryFile(checked(native.memoryFileMemfd(name, args.flags), 'memfd_create', args));
+    const args = { name: text('name', name, { nul: false }), flags: u32('flags', flags) };
+    return new MemoryFile(owned(native.memoryFileMemfd(args.name, args.flags), 'memfd_create', args));
   }
 
   /** shm_open: a POSIX shared memory object of size 0, whose name is removed at once. */
   static sharedMemory(): MemoryFile {
-    return new MemoryFile(checked(native.memoryFileShared(), 'shm_open'));
+    return new MemoryFile(owned(native.memoryFileShared(), 'shm_open'));
   }
 
   /**
-   * ftruncate.
+   * ftruncate. Views of mappings made by {@link map} are detached where they reach beyond the new end, where memory ends too;
+   * of mappings that others have of the file, this object does not know.
    *
    * @throws {KvmError} EPERM where a seal forbids it, EINVAL for a size that the file cannot have
    */
   resize(size: U64): void {
     const args = { size: u64('size', size) };
     checked(native.memoryFileResize(this.handle, args.size), 'ftruncate', args);
+    const pages = (BigInt(args.size) + BigInt(pageSize) - 1n) / BigInt(pageSize);
+    for (const mapping of this.#openMappings()) {
+      const end = pages * BigInt(pageSize) - mapping.fileOffset;
+      if (end < BigInt(mapping.length)) mapping.detachViews(end > 0n ? end : 0n);
+    }
+  }
+
+  #openMappings(): Mapping[] {
+    const open: Mapping[] = [];
+    for (const weak of this.#mappings) {
+      const mapping = weak.deref();
+      if (mapping && !mapping.closed) open.push(mapping);
+      else this.#mappings.delete(weak);
+    }
+    return open;
   }
 
   /**
@@ -106,7 +123,10 @@ export class MemoryFile extends FdResource {
     const { offset = 0, length, flags = MapFlag.SHARED } = options('options', given);
     const from = u64('offset', offset);
     const bytes = length === undefined ? Math.max(0, Number(this.stat().size) - Number(from)) : length;
-    return Mapping.create(this.fd, from, bytes, flags, given);
+    const mapping = Mapping.create(this.fd, from, bytes, flags, given);
+    this.#openMappings(); // forgets those that are gone
+    this.#mappings.add(new WeakRef(mapping));
+    return mapping;
   }
 
   /**

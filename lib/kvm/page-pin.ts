@@ -1,5 +1,5 @@
-import { type Handle, native } from './native.ts';
-import { KernelResource } from './resource.ts';
+import { native } from './native.ts';
+import { KernelResource, type Owned } from './resource.ts';
 
 /**
  * References to the pages of a range, as a device that does DMA holds them. Made by {@link Mapping.pin}.
@@ -18,10 +18,10 @@ export class PagePin extends KernelResource {
   readonly kind: 'io_uring' | 'vmsplice';
 
   /** @internal */
-  constructor(handle: Handle, offset: number, length: number) {
+  constructor(handle: Owned, offset: number, length: number) {
     super(handle);
     this.offset = offset;
     this.length = length;
-    this.kind = native.pinKind(handle) === 0 ? 'io_uring' : 'vmsplice';
+    this.kind = native.pinKind(this.handle) === 0 ? 'io_uring' : 'vmsplice';
   }
 }

@@ -1,4 +1,16 @@
-import { options, range, rangeError, typeError, type U64, u32, u64 } from './arguments.ts';
+import {
+  abortSignal,
+  callback,
+  instance,
+  list,
+  options,
+  range,
+  rangeError,
+  typeError,
+  type U64,
+  u32,
+  u64,
+} from './arguments.ts';
 import { checked } from './errors.ts';
 import { Mapping } from './mapping.ts';
 import { native, pageSize as systemPageSize } from './native.ts';
@@ -49,7 +61,7 @@ const progressInterval = 50;
  * await populate(ram, { threads: 4 });
  */
 export async function populate(mapping: Mapping, given: PopulateOptions = {}): Promise<Populated> {
-  if (!(mapping instanceof Mapping)) throw typeError('mapping', 'a Mapping', mapping);
+  instance('mapping', Mapping, mapping);
   const {
     offset = 0,
     length,
@@ -66,7 +78,9 @@ export async function populate(mapping: Mapping, given: PopulateOptions = {}): P
     throw rangeError('pageSize', 'a power of two, at least the page size of the system', pageSize);
   if (!Object.hasOwn(methods, method)) throw typeError('method', `one of ${Object.keys(methods).join(', ')}`, method);
   if (u32('threads', threads) === 0) throw rangeError('threads', 'at least 1', threads);
-  signal?.throwIfAborted();
+  callback('onProgress', onProgress);
+  abortSignal('signal', signal)?.throwIfAborted();
+  list('cpus', cpus);
   if (cpus.length > 0) probeAffinity(cpus);
   const started = performance.now();
   let finish = (): void => {};

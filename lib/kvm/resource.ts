@@ -1,4 +1,5 @@
-import { checked, stateError } from './errors.ts';
+import { typeError } from './arguments.ts';
+import { type CallArguments, checked, stateError } from './errors.ts';
 import { type Handle, native } from './native.ts';
 
 // The safety net for what nobody closed. The plan is close() or `using`.
@@ -6,11 +7,31 @@ const forgotten = new FinalizationRegistry<Handle>((handle) => {
   native.close(handle);
 });
 
+/**
+ * A handle on its way from the addon to the object that will own it. JavaScript knows no private constructor: without this,
+ * anybody could make a second owner of a handle, and one of the two would close what is the other's.
+ */
+export class Owned {
+  readonly handle: Handle;
+
+  constructor(handle: Handle) {
+    this.handle = handle;
+  }
+}
+
+/** What the addon made, for the object that is to own it; a negative number is an errno and becomes a KvmError. */
+export function owned(result: number, syscall: string, args?: CallArguments): Owned {
+  return new Owned(checked(result, syscall, args));
+}
+
 /** Something of the kernel's that one JavaScript object owns. */
 export abstract class KernelResource implements Disposable {
   #handle: Handle;
 
-  protected constructor(handle: Handle) {
+  protected constructor(owner: Owned) {
+    if (!(owner instanceof Owned))
+      throw typeError('handle', `made by this package: new ${new.target.name}() is not for others`, owner);
+    const { handle } = owner;
     this.#handle = handle;
     forgotten.register(this, handle, this);
   }

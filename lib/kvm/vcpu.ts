@@ -1,4 +1,4 @@
-import { bytes, timeout as checkTimeout, options, rangeError, typeError, type U64, u64 } from './arguments.ts';
+import { abortSignal, bytes, timeout as checkTimeout, options, rangeError, type U64, u64 } from './arguments.ts';
 import { ExitReason } from './constants.ts';
 import { checked, errnoName, KvmError, stateError } from './errors.ts';
 import { decodeExit, decodeMemoryFault, exitBlockLayout, exitReasonOf, type VcpuExit } from './exits.ts';
@@ -17,7 +17,7 @@ import {
   type SpecialRegisterChanges,
   type SpecialRegisters,
 } from './registers.ts';
-import { FdResource } from './resource.ts';
+import { FdResource, type Owned, owned } from './resource.ts';
 import type { Vm } from './vm.ts';
 
 /** What native/core/vcpu.hpp calls VcpuState. */
@@ -69,7 +69,7 @@ export class Vcpu extends FdResource {
   readonly #exit: DataView;
   #running = false;
 
-  private constructor(handle: Handle, vm: Vm, id: number, exit: DataView) {
+  private constructor(handle: Owned, vm: Vm, id: number, exit: DataView) {
     super(handle);
     this.vm = vm;
     this.id = id;
@@ -79,7 +79,7 @@ export class Vcpu extends FdResource {
   /** @internal */
   static create(vm: Vm, id: number): Vcpu {
     const block = new Uint8Array(exitBlockLayout.size);
-    const handle = checked(native.vcpuCreate(vm.handle, id, block), 'ioctl(KVM_CREATE_VCPU)', { id });
+    const handle = owned(native.vcpuCreate(vm.handle, id, block), 'ioctl(KVM_CREATE_VCPU)', { id });
     return new Vcpu(handle, vm, id, new DataView(block.buffer));
   }
 
@@ -112,7 +112,7 @@ export class Vcpu extends FdResource {
    */
   async runAsync(given: RunOptions & { signal?: AbortSignal } = {}): Promise<VcpuExit> {
     const { timeout = defaultTimeout, signal } = options('options', given);
-    if (signal !== undefined && !(signal instanceof AbortSignal)) throw typeError('signal', 'an AbortSignal', signal);
+    abortSignal('signal', signal);
     const limit = checkTimeout('timeout', timeout);
     const handle = this.#idle();
     if (signal?.aborted) return { reason: 'INTR', cause: 'stopped' };

@@ -6,7 +6,7 @@ import { GuestMemfd } from './guest-memfd.ts';
 import { Mapping } from './mapping.ts';
 import { native } from './native.ts';
 import { type Range, RangeMap } from './range-map.ts';
-import { FdResource } from './resource.ts';
+import { FdResource, type Owned, owned } from './resource.ts';
 import { Vcpu } from './vcpu.ts';
 
 /** A memslot, as {@link Vm.setUserMemoryRegion} takes it. */
@@ -57,7 +57,7 @@ export class Vm extends FdResource {
   readonly #attributes = new RangeMap<number>(0);
 
   /** @internal */
-  constructor(handle: number, type: U64, device: string) {
+  constructor(handle: Owned, type: U64, device: string) {
     super(handle);
     this.type = type;
     this.device = device;
@@ -110,7 +110,7 @@ export class Vm extends FdResource {
   createGuestMemfd(given: { size: U64; flags?: U64 }): GuestMemfd {
     const { size, flags = 0 } = options('options', given);
     const args = { size: u64('size', size), flags: u64('flags', flags) };
-    const handle = checked(
+    const handle = owned(
       native.vmCreateGuestMemfd(this.handle, args.size, args.flags),
       'ioctl(KVM_CREATE_GUEST_MEMFD)',
       args,
