@@ -4,6 +4,7 @@
       "target_name": "guest_memfd",
       "sources": [
         "native/core/conversion.cpp",
+        "native/core/exit_block.cpp",
         "native/core/forked_child.cpp",
         "native/core/guarded_access.S",
         "native/core/guarded_memory.cpp",

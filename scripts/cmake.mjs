@@ -17,7 +17,7 @@ export function run(program, args, options = {}) {
 }
 
 /** Builds native/ through cmake-js in a folder below out/, which node-gyp leaves alone. */
-export function build(folder, sanitizers = '', tests = true) {
+export function build(folder, sanitizers = '', tests = true, more = []) {
   run('cmake', ['--version'], { stdio: 'ignore' });
   const options = [`--CDGM_SANITIZE=${sanitizers}`, `--CDGM_TESTS=${tests ? 'ON' : 'OFF'}`];
   run('cmake-js', [
@@ -31,6 +31,7 @@ export function build(folder, sanitizers = '', tests = true) {
     '--config',
     'RelWithDebInfo',
     ...options,
+    ...more,
   ]);
 }
 

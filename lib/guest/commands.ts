@@ -128,8 +128,10 @@ export function encodeCommands(commands: readonly GuestCommand[], hypercallWidth
 
 /** What the guest's 'checksum' computes, for bytes the host has: each little-endian word is added after rotating the sum. */
 export function checksum(given: Uint8Array): bigint {
-  // A copy: what is given may be detached, or say of itself that it is longer than it is.
-  const bytes = new Uint8Array(bytesOf('bytes', given));
+  const whole = bytesOf('bytes', given);
+  if (whole.byteLength === 0) return 0n; // detached ones are empty, and cannot be copied
+  // A copy, for bytes can say of themselves that there are more of them than there are.
+  const bytes = new Uint8Array(whole);
   const view = new DataView(bytes.buffer);
   let sum = 0n;
   for (let at = 0; at + 8 <= bytes.byteLength; at += 8) {

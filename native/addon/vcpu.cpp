@@ -1,14 +1,12 @@
 #include "addon/call.hpp"
 
+#include "core/exit_block.hpp"
+
 #include <cmath>
 #include <cstring>
 
 namespace gm {
 namespace {
-
-// The exit block: the head of kvm_run, then the data of an I/O exit (lib/kvm/exits.ts has the same numbers).
-constexpr std::size_t run_head = 256;
-constexpr std::size_t io_data_max = 1024;
 
 /// (vm, id, exit block)
 Napi::Value create(const Call& call) {
@@ -22,19 +20,9 @@ Napi::Value create(const Call& call) {
     return call.give(call.environment().add(std::move(entry)));
 }
 
-void publish_exit(const VcpuEntry& entry) {
+void publish(const VcpuEntry& entry) {
     const auto page = entry.vcpu->run_page();
-    if (entry.exit_bytes.size() < run_head + io_data_max || page.size() < run_head)
-        return;
-    std::memcpy(entry.exit_bytes.data(), page.data(), run_head);
-    const auto* run = reinterpret_cast<const uapi::kvm_run*>(page.data());
-    if (run->exit_reason != uapi::KVM_EXIT_IO)
-        return;
-    const std::size_t length = std::min<std::size_t>(io_data_max, std::size_t{run->io.size} * run->io.count);
-    const std::uint64_t offset = run->io.data_offset;
-    if (offset > page.size() || length > page.size() - offset)
-        return;
-    std::memcpy(entry.exit_bytes.data() + run_head, page.data() + offset, length);
+    publish_exit({reinterpret_cast<const std::uint8_t*>(page.data()), page.size()}, entry.exit_bytes);
 }
 
 std::uint64_t nanoseconds(double milliseconds) {
@@ -45,7 +33,7 @@ std::uint64_t nanoseconds(double milliseconds) {
 Napi::Value run(const Call& call) {
     const VcpuEntry& entry = call.object<VcpuEntry>(0);
     const int result = entry.vcpu->run(nanoseconds(call.number(1)));
-    publish_exit(entry);
+    publish(entry);
     return call.give(result);
 }
 
@@ -63,7 +51,7 @@ Napi::Value run_async(const Call& call) {
                 return; // the environment is ending
             const VcpuEntry& ended = **static_cast<std::shared_ptr<VcpuEntry>*>(held);
             if (!ended.exit_block.IsEmpty())
-                publish_exit(ended);
+                publish(ended);
             napi_value undefined, result;
             if (napi_get_undefined(env, &undefined) != napi_ok)
                 return;

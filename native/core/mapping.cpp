@@ -1,8 +1,12 @@
 #include "core/mapping.hpp"
 
+#include "core/fd.hpp"
+
 #include <algorithm>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 namespace gm {
@@ -17,6 +21,32 @@ std::size_t page_size() {
     return size;
 }
 
+/// Bytes of a page of what is to be mapped: the kernel rounds lengths up to huge pages, for MAP_HUGETLB and hugetlbfs.
+std::size_t page_size_of(const MapRequest& request) {
+    Fd anonymous;
+    int fd = request.fd;
+    if (fd < 0 && (request.flags & MAP_HUGETLB)) {
+        // The size is in the same bits of both calls' flags.
+        constexpr unsigned size_bits = 63u << 26;
+        anonymous = Fd(::memfd_create("gmem", MFD_CLOEXEC | MFD_HUGETLB | (request.flags & size_bits)));
+        fd = anonymous.get();
+    }
+    struct statfs facts{};
+    if (fd < 0 || ::fstatfs(fd, &facts) < 0 || facts.f_type != HUGETLBFS_MAGIC)
+        return page_size();
+    return static_cast<std::size_t>(facts.f_bsize);
+}
+
+/// munmap() of a whole mapping. Of huge pages the kernel has mapped more than it was told to, up to a whole page; a
+/// shorter range is refused, and what it may reach over is the mapping's own until one is not.
+int unmap(void* base, std::size_t length) {
+    constexpr std::size_t largest = std::size_t{16} << 30;
+    int result = ::munmap(base, length);
+    for (std::size_t unit = 2 * page_size(); result < 0 && errno == EINVAL && unit <= largest; unit *= 2)
+        result = ::munmap(base, (length + unit - 1) & ~(unit - 1));
+    return result;
+}
+
 } // namespace
 
 AddressRange::~AddressRange() { (void)release(); }
@@ -24,7 +54,7 @@ AddressRange::~AddressRange() { (void)release(); }
 Status AddressRange::release() {
     if (!base_)
         return 0;
-    const Status status = status_of(::munmap(base_, length_ + guard_));
+    const Status status = status_of(unmap(base_, length_ + guard_));
     base_ = nullptr;
     return status;
 }
@@ -36,12 +66,16 @@ Result<std::shared_ptr<Mapping>> Mapping::map(const MapRequest& request) {
     int flags = request.flags;
     void* reserved = nullptr;
     std::size_t reserved_length = 0;
+    std::size_t unit = page_size();
     const std::size_t guard = request.guard ? page_size() : 0;
     if (request.alignment > page_size() || guard > 0) {
         // mmap() aligns to pages only: reserve enough to find an aligned address, map there, give the rest back.
-        const std::uint64_t alignment = std::max<std::uint64_t>(request.alignment, page_size());
-        reserved_length = request.length + alignment + guard;
-        if (reserved_length < request.length)
+        unit = page_size_of(request);
+        const std::uint64_t alignment = std::max<std::uint64_t>(request.alignment, unit);
+        // MAP_FIXED replaces what lies there: the whole of the last huge page must be ours.
+        const std::uint64_t rounded = request.length + unit - 1;
+        reserved_length = (rounded & ~(unit - 1)) + alignment + guard;
+        if (rounded < request.length || reserved_length < rounded || reserved_length < alignment)
             return Failure::failure(ENOMEM);
         reserved = ::mmap(nullptr, reserved_length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (reserved == MAP_FAILED)
@@ -60,7 +94,7 @@ Result<std::shared_ptr<Mapping>> Mapping::map(const MapRequest& request) {
         return Failure::failure(error);
     }
     // The kernel maps whole pages; what is owned is what it mapped.
-    const std::size_t length = (request.length + page_size() - 1) & ~(page_size() - 1);
+    const std::size_t length = (request.length + unit - 1) & ~(unit - 1);
     if (reserved) {
         auto* begin = static_cast<std::byte*>(reserved);
         auto* end = begin + reserved_length;

@@ -1,5 +1,6 @@
 #include "core/vcpu.hpp"
 
+#include "core/cpuid.hpp"
 #include "core/ioctl.hpp"
 #include "core/kick.hpp"
 
@@ -167,9 +168,7 @@ void Vcpu::stop() {
 
 Status Vcpu::set_cpuid(void* list, std::size_t size) const {
 #if defined(__x86_64__)
-    constexpr std::size_t leaf_size = 40;
-    if (size < sizeof(uapi::kvm_cpuid2) ||
-        (size - sizeof(uapi::kvm_cpuid2)) / leaf_size < static_cast<uapi::kvm_cpuid2*>(list)->nent)
+    if (!is_whole_cpuid(list, size))
         return -EINVAL;
     return ioctl_restarting(fd_.get(), uapi::KVM_SET_CPUID2, list);
 #else

@@ -7,6 +7,8 @@
 // The program finds the channel at file descriptor 3.
 //
 // The host writes the arguments behind `--` on the kernel's command line, and /lab/modules: one path a line, in order.
+#include "text.hpp"
+
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -25,7 +27,7 @@ namespace {
 
 int channel = -1;
 
-/// One line of JSON. The texts are names of errors and files of ours, so nothing in them needs escaping.
+/// One line of JSON.
 void tell(const std::string& line) {
     const std::string text = line + "\n";
     for (std::size_t at = 0; at < text.size();) {
@@ -79,17 +81,14 @@ int open_channel() {
 }
 
 void load_modules() {
-    const std::string list = text_of("/lab/modules");
-    for (std::size_t at = 0; at < list.size();) {
-        const std::size_t end = list.find('\n', at);
-        const std::string path = list.substr(at, end - at);
-        at = end == std::string::npos ? list.size() : end + 1;
+    for (const std::string& path : gm::lab::lines_of(text_of("/lab/modules"))) {
         const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
         // The kernel expands compressed modules itself where it was built to (MODULE_INIT_COMPRESSED_FILE); the host
         // brings others expanded.
         const int error = fd < 0 || syscall(SYS_finit_module, fd, "", 0) < 0 ? errno : 0;
         close(fd);
-        tell("{\"type\":\"module\",\"path\":\"" + path + "\",\"errno\":" + std::to_string(error) + "}");
+        tell("{\"type\":\"module\",\"path\":" + gm::lab::json_string(path) + ",\"errno\":" + std::to_string(error) +
+             "}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 #include "test/check.hpp"
 
+#include <atomic>
 #include <csignal>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -149,8 +150,56 @@ static void others_faults_reach_who_was_there_before() {
     }
 }
 
+/// Theirs mends what faulted: it puts memory there and lets the instruction be done again.
+static std::atomic<int> mended = 0;
+
+static void mend(int, siginfo_t* info, void*) {
+    void* at = reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(info->si_addr) & ~(page - 1));
+    if (mmap(at, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != at)
+        _exit(45);
+    mended++;
+}
+
+static void fault_in_mappings_of_ones_own() {
+    constexpr int threads_of_a_kind = 4, rounds = 200;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < threads_of_a_kind; i++) {
+        threads.emplace_back([] {
+            for (int round = 0; round < rounds; round++) {
+                unsigned char* memory = edge(true);
+                touch(memory); // theirs makes it work
+                CHECK_EQUAL(memory[page], 1);
+                munmap(memory, 2 * page);
+            }
+        });
+        threads.emplace_back([] {
+            unsigned char* memory = edge(true);
+            unsigned char buffer[64];
+            for (int round = 0; round < rounds; round++)
+                CHECK_EQUAL(gm::guarded_copy(buffer, memory + page - 5, sizeof buffer).done, 5);
+            munmap(memory, 2 * page);
+        });
+    }
+    for (std::thread& thread : threads)
+        thread.join();
+    _exit(mended == threads_of_a_kind * rounds ? 42 : 46);
+}
+
+static void others_faults_reach_them_while_copies_fault() {
+    CHECK_EQUAL(in_child([] {
+                    struct sigaction theirs{};
+                    theirs.sa_sigaction = mend;
+                    theirs.sa_flags = SA_SIGINFO;
+                    sigaction(SIGBUS, &theirs, nullptr);
+                    gm::install_memory_guard();
+                    fault_in_mappings_of_ones_own();
+                }),
+                42);
+}
+
 int main() {
     RUN(others_faults_reach_who_was_there_before);
+    RUN(others_faults_reach_them_while_copies_fault);
     gm::install_memory_guard();
     RUN(stops_at_the_byte_that_faults);
     RUN(does_what_it_says_where_nothing_faults);

@@ -11,6 +11,9 @@ export class Violation extends Error {}
 /** Larger mappings are closed at once: touching all of one is not what is asked here. */
 const mappingLimit = 1 << 21;
 
+/** Nothing can be made by these names. */
+const harmlessPaths = new Set(['/', '/dev/zero', '/dev/null', '/no/such']);
+
 /** What JavaScript does to the memory that it sees, and to time. */
 const ownMoves = {
   'touch a view': (_pool, pick) => {
@@ -219,6 +222,9 @@ export class Game {
     const types = Object.keys(this.makers);
     if (value instanceof Reference)
       return [await this.#object(pool, value.type ?? types[value.pick % types.length], value.pick)];
+    // Whatever is a path somewhere stays in the folder of the game.
+    if (typeof value === 'string' && !harmlessPaths.has(value) && (value.startsWith('/') || value.includes('..')))
+      return [value.replaceAll('/', '_').replaceAll('..', '_')];
     if (typeof value === 'string' && value.startsWith('@')) return [`${this.folder}/${value.slice(1)}${this.#names++}`];
     if (
       value !== null &&

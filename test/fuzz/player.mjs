@@ -1,12 +1,13 @@
 // The process that plays: what crashes it or makes it hang is its parent's to tell (run.mjs).
 //
-//   node --expose-gc player.mjs '{"first": 0, "count": 1000, "seed": 1, …}'
+//   node player.mjs '{"first": 0, "count": 1000, "seed": 1, …}'
 import { mkdirSync, mkdtempSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
+import { collect } from '../endurance/held.mjs';
 import { describe, Game, held, makersOf, sequences, Violation } from './game.mjs';
 import { surfaceOf } from './surface.mjs';
 
@@ -51,7 +52,7 @@ export async function player({ library, device = true, tell }) {
   async function leaked(before) {
     let now = held();
     for (let i = 0; i < 20 && (now.fds > before.fds || now.files > before.files); i++) {
-      globalThis.gc?.();
+      collect();
       await delay(1);
       now = held();
     }
@@ -65,7 +66,7 @@ export async function player({ library, device = true, tell }) {
     try {
       await game.play(steps);
       if (strict) {
-        globalThis.gc?.();
+        collect();
         await delay(2); // timers and finalizers that a step left behind
       }
       if (stray) throw new Violation(`nobody could catch ${stray?.stack ?? stray}`);
@@ -73,8 +74,6 @@ export async function player({ library, device = true, tell }) {
       if (left) throw new Violation(left);
     } finally {
       stray = undefined;
-      rmSync(files, { recursive: true, force: true });
-      mkdirSync(files);
     }
   }
 
@@ -122,7 +121,7 @@ export async function player({ library, device = true, tell }) {
       let played = 0;
       let failures = 0;
       await playOne([], false); // what is made once
-      globalThis.gc?.();
+      collect();
       let before = held();
       const fail = async (i, strict, error) => {
         failures++;
@@ -141,6 +140,9 @@ export async function player({ library, device = true, tell }) {
           played++;
         }
         await delay(1);
+        // Their names are never used twice, so it is early enough to remove files here.
+        rmSync(files, { recursive: true, force: true });
+        mkdirSync(files);
         const left = await leaked(before);
         if (left) {
           // Which of them was it?

@@ -35,15 +35,11 @@ const env = values.plain ? process.env : { ...process.env, ...sanitized('address
 
 /** Plays, and tells how the process ended and what it said. */
 function play(task, quiet = false) {
-  const child = spawn(
-    process.execPath,
-    ['--expose-gc', resolve('test/fuzz/player.mjs'), JSON.stringify({ library, seed, ...task })],
-    {
-      cwd: folder,
-      env,
-      stdio: ['ignore', 'inherit', 'pipe', 'pipe'],
-    },
-  );
+  const child = spawn(process.execPath, [resolve('test/fuzz/player.mjs'), JSON.stringify({ library, seed, ...task })], {
+    cwd: folder,
+    env,
+    stdio: ['ignore', 'inherit', 'pipe', 'pipe'],
+  });
   const told = [];
   let sequence = task.first;
   let text = '';

@@ -141,9 +141,10 @@ export function vocabulary(library) {
     new Fresh('an aborted signal', () => AbortSignal.abort()),
     new Fresh('a signal that fires', () => AbortSignal.timeout(1)),
   );
+  // Devices that are there on every machine: a name that is not would be made, as a file, by a call with CREATE.
   // One file has one name in a sequence, so that nobody else shrinks it (see play.mjs).
   const path = fc.oneof(
-    fc.constantFrom('@file', '/dev/zero', '/dev/null', '/dev/kvm', '/', '/no/such', '', 'a\0b'),
+    fc.constantFrom('@file', '/dev/zero', '/dev/null', '/', '/no/such', '', 'a\0b'),
     text.map((one) => `@${one.replaceAll('/', '')}`),
   );
   const command = fc.record(

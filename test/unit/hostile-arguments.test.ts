@@ -33,7 +33,6 @@ test.each<[string, () => unknown]>([
   ['adviseMemoryBackend(null)', () => api.adviseMemoryBackend(null)],
   ['adviseMemoryBackend of an unknown need', () => api.adviseMemoryBackend(['x'])],
   ['adviseMemoryBackend with null', () => api.adviseMemoryBackend([], null)],
-  ['adviseMemoryBackend with a detached id', () => api.adviseMemoryBackend([], { id: detached(DataView) })],
   ['lintCommandLine(5)', () => api.lintCommandLine(5)],
   ['lintCommandLine([5])', () => api.lintCommandLine([5])],
   ['parseObjectOption(undefined)', () => api.parseObjectOption()],
@@ -69,6 +68,10 @@ test.each<[string, () => Promise<unknown>]>([
   ],
 ])('%s is refused in this package’s own words', async (_, call) => coded(await call().catch((error) => error)));
 
+test('advice for an object that cannot even be shown is that there is none', () => {
+  expect(api.adviseMemoryBackend([], { id: detached(DataView) }).pick).toBeUndefined();
+});
+
 test('a map in any order is drawn', () => {
   const drawn = api.textMap(map({ ...segment, size: 2 ** 53 - 1 }, { ...segment, gpa: 8192 }));
   expect(drawn).toMatch(/2 segments/);
@@ -85,7 +88,8 @@ const script = (text: string) =>
     '--expose-gc',
     '--input-type=module',
     '-e',
-    `import * as g from ${JSON.stringify(new URL('../../dist/index.js', import.meta.url).href)};
+    `import { readFileSync } from 'node:fs';
+import * as g from ${JSON.stringify(new URL('../../dist/index.js', import.meta.url).href)};
 const size = 16 * g.pageSize;
 ${text}
 console.log('alive');`,
@@ -112,6 +116,21 @@ test.each([
        if (error.code !== 'EINVAL') throw error;
      }
      view[0] = 1;`,
+  ],
+  [
+    'mappings of huge pages are unmapped whole',
+    `const mappings = () => readFileSync('/proc/self/maps', 'latin1').split('\\n').length;
+     const before = mappings();
+     const noreserve = 0x4000;
+     for (let i = 0; i < 40; i++) {
+       const file = g.MemoryFile.memfd({ flags: g.MemfdFlag.HUGETLB });
+       file.resize(1 << 21);
+       // Of lengths that the kernel rounds up to a huge page; the last two beside a neighbour.
+       for (const more of [{}, { guard: true }, { alignment: 1 << 21 }])
+         file.map({ length: g.pageSize, flags: g.MapFlag.SHARED | noreserve, ...more }).close();
+       file.close();
+     }
+     if (mappings() > before + 20) throw new Error(mappings() - before + ' mappings are left');`,
   ],
   [
     'an object made of a handle that is none does not come back when it is collected',

@@ -1,0 +1,89 @@
+// npm run coverage -- [--native]: which lines the tests of this machine execute, of the TypeScript (v8, by vitest) and of the
+// C++ (gcov: native tests, and the addon under the same vitest run). Writes docs/coverage.md; what is not executed needs a
+// reason in scripts/coverage/reasons.mjs. With --native only the native tests run, and nothing is written.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { relative, resolve } from 'node:path';
+import { build, run } from './cmake.mjs';
+import { documentOf } from './coverage/document.mjs';
+import { reasonFor } from './coverage/reasons.mjs';
+
+const folder = resolve('out/native-coverage');
+const onlyNative = process.argv.includes('--native');
+
+/** Lines by file: how many there are, and which were not executed. */
+function fromGcov() {
+  const notes = readdirSync(folder, { recursive: true }).filter((name) =>
+    /(?:gm_core|guest_memfd)\.dir.*\.gcda$/.test(name),
+  );
+  const counts = new Map();
+  for (const note of notes) {
+    const text = execFileSync('gcov', ['--json-format', '--stdout', resolve(folder, note)], {
+      cwd: folder,
+      encoding: 'utf8',
+      maxBuffer: 1 << 28,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    for (const json of text.split('\n').filter(Boolean))
+      for (const file of JSON.parse(json).files) {
+        const path = relative(process.cwd(), resolve(folder, file.file));
+        if (!path.startsWith('native/')) continue;
+        const lines = counts.get(path) ?? new Map();
+        counts.set(path, lines);
+        for (const { line_number: line, count } of file.lines) lines.set(line, (lines.get(line) ?? 0) + count);
+      }
+  }
+  return [...counts].map(([file, lines]) => ({
+    file,
+    total: lines.size,
+    missed: [...lines].filter(([, count]) => count === 0).map(([line]) => line),
+  }));
+}
+
+function fromVitest() {
+  const { default: _, ...files } = JSON.parse(readFileSync('out/coverage/coverage-final.json', 'utf8'));
+  return Object.values(files).map(({ path, statementMap, s }) => {
+    const lines = new Map();
+    for (const [id, { start }] of Object.entries(statementMap))
+      lines.set(start.line, Math.max(lines.get(start.line) ?? 0, s[id]));
+    return {
+      file: relative(process.cwd(), path),
+      total: lines.size,
+      missed: [...lines].filter(([, count]) => count === 0).map(([line]) => line),
+    };
+  });
+}
+
+build(folder, '', true, ['--CDGM_COVERAGE=ON']);
+for (const name of readdirSync(folder, { recursive: true })) if (name.endsWith('.gcda')) rmSync(resolve(folder, name));
+run('ctest', ['--output-on-failure', '--test-dir', folder]);
+if (!onlyNative) {
+  mkdirSync('out/coverage', { recursive: true });
+  const projects = ['--project', 'unit', '--project', 'host'];
+  run(
+    process.execPath,
+    [
+      ...['node_modules/vitest/vitest.mjs', 'run', ...projects, '--testTimeout', '120000', '--coverage.enabled'],
+      ...['--coverage.include=lib/**/*.ts', '--coverage.reporter=json', '--coverage.reportsDirectory=out/coverage'],
+    ],
+    { env: { ...process.env, GMEM_ADDON: resolve(folder, 'RelWithDebInfo/guest_memfd.node') } },
+  );
+}
+const files = [...fromGcov(), ...(onlyNative ? [] : fromVitest())].sort((a, b) => a.file.localeCompare(b.file));
+const unexplained = files.filter(({ file, missed }) => missed.length > 0 && !reasonFor(file));
+const share = (list) => {
+  const total = list.reduce((sum, file) => sum + file.total, 0);
+  const missed = list.reduce((sum, file) => sum + file.missed.length, 0);
+  return `${total - missed} of ${total} lines, ${((100 * (total - missed)) / total).toFixed(1)} %`;
+};
+console.log(`C++: ${share(files.filter(({ file }) => file.startsWith('native/')))}`);
+if (!onlyNative) {
+  console.log(`TypeScript: ${share(files.filter(({ file }) => file.startsWith('lib/')))}`);
+  writeFileSync('docs/coverage.md', documentOf(files, share));
+  if (unexplained.length > 0) {
+    console.error(
+      `without a reason in scripts/coverage/reasons.mjs: ${unexplained.map(({ file }) => file).join(', ')}`,
+    );
+    process.exitCode = 1;
+  }
+}

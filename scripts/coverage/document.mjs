@@ -1,0 +1,42 @@
+import { existsSync } from 'node:fs';
+import { release } from 'node:os';
+import { reasonFor } from './reasons.mjs';
+
+/** 3-5, 9 */
+function ranges(lines) {
+  const found = [];
+  for (const line of [...lines].sort((a, b) => a - b)) {
+    const last = found.at(-1);
+    if (last && last[1] + 1 === line) last[1] = line;
+    else found.push([line, line]);
+  }
+  return found.map(([from, to]) => (from === to ? String(from) : `${from}-${to}`));
+}
+
+/** docs/coverage.md: what tests execute here, and why the rest is not executed. */
+export function documentOf(files, share) {
+  const of = (folder) => files.filter(({ file }) => file.startsWith(`${folder}/`));
+  const rows = files
+    .filter(({ missed }) => missed.length > 0)
+    .map(({ file, total, missed }) => {
+      const lines = ranges(missed);
+      const shown =
+        lines.length > 8 ? `${lines.slice(0, 8).join(', ')} and ${lines.length - 8} more` : lines.join(', ');
+      return `| ${file} | ${total - missed.length} of ${total} | ${shown} | ${reasonFor(file) ?? ''} |`;
+    });
+  return `# Coverage
+
+Made by \`npm run coverage\` (lines of TypeScript by v8, of C++ by gcov); the reasons are kept in \`scripts/coverage/reasons.mjs\`.
+Measured on ${new Date().toISOString().slice(0, 10)}, Linux ${release()}, Node ${process.version}, ${existsSync('/dev/kvm') ? 'with' : '**without**'} a /dev/kvm: by the unit${existsSync('/dev/kvm') ? ' and host' : ''} tests and the
+native tests. What runs in lab machines and in processes that tests start is executed and not counted.
+
+- TypeScript: ${share(of('lib'))}
+- C++: ${share(of('native'))}
+
+${files.filter(({ missed }) => missed.length === 0).length} files are executed wholly. Of the others:
+
+| file | lines executed | not executed | why |
+| --- | --- | --- | --- |
+${rows.join('\n')}
+`;
+}

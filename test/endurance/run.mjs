@@ -1,0 +1,22 @@
+// npm run endurance -- [--rounds N] [--workers N]: make, use and close everything N times, then end N worker threads in the
+// midst of their work. Exit status 1 where anything piles up.
+import { parseArgs } from 'node:util';
+import { endure } from './rounds.mjs';
+import { endWorkers } from './workers.mjs';
+
+const { values } = parseArgs({
+  options: { rounds: { type: 'string', default: '20000' }, workers: { type: 'string', default: '40' } },
+});
+const library = new URL('../../dist/index.js', import.meta.url).href;
+const g = await import(library);
+const shown = ({ rounds, seconds, fds, mappings, threads, rss }) =>
+  console.log(
+    `${String(rounds).padStart(8)} rounds ${String(seconds).padStart(5)} s: ${fds} fds, ${mappings} mappings, ${threads} threads, ${(rss / 1048576).toFixed(1)} MiB resident`,
+  );
+const { rounds, kvm, problems } = await endure(g, Number(values.rounds), shown);
+console.log(`${rounds} rounds ${kvm ? 'with a guest' : 'of what needs no KVM'}: ${problems.join(', ') || 'flat'}`);
+const ended = await endWorkers(library, Number(values.workers));
+console.log(
+  `${ended.terminated} workers ended at any moment, ${ended.kvm ? 'with vCPUs running' : 'without KVM'}, ${ended.faults} faults handled: ${ended.problems.join(', ') || 'nothing left'}`,
+);
+process.exitCode = problems.length + ended.problems.length > 0 ? 1 : 0;

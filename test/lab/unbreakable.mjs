@@ -1,0 +1,57 @@
+// The fuzzer, the workers and the endless rounds where there is a KVM. Runs inside a lab machine, as test/lab/library.mjs does;
+// test/fuzz and test/endurance lie beside it there.
+
+const library = 'file:///gmem/dist/index.js';
+
+/** Seconds of play. The machine is emulated: what takes a millisecond elsewhere takes a hundred there. */
+const seconds = 60;
+
+function test(name, run) {
+  return { name: `unbreakable/${name}`, title: name, since: '', run };
+}
+
+async function fuzz(check) {
+  const { player } = await import('/gmem/test/fuzz/player.mjs');
+  const failures = [];
+  let end;
+  const tell = (message) => {
+    if (message.type === 'failure') failures.push(`sequence ${message.sequence}: ${message.reason}\n${message.steps}`);
+    if (message.type === 'end') end = message;
+  };
+  const one = await player({ library, tell });
+  if (!one.hasKvm) throw new Error('there is no KVM in this machine');
+  const seed = Number(process.env.GMEM_FUZZ_SEED ?? 1);
+  await one.play({ seed, first: 0, count: 1e9, until: performance.now() + seconds * 1000 });
+  const returned = Object.values(end.calls).reduce((sum, call) => sum + call.returned, 0);
+  const vcpus = Object.entries(end.calls).filter(
+    ([name, call]) => /^(?:Vm|Vcpu|GuestAgent|GuestMemory|GuestMemfd)\b/.test(name) && call.returned > 0,
+  );
+  check.note?.(
+    `${end.played} sequences from seed ${seed}, ${returned} calls came back, ${vcpus.length} kinds of them with KVM`,
+  );
+  if (failures.length > 0) throw new Error(failures.join('\n\n'));
+  if (end.played < 20) throw new Error(`only ${end.played} sequences were played`);
+}
+
+async function rounds(check) {
+  const { endure } = await import('/gmem/test/endurance/rounds.mjs');
+  const g = await import(library);
+  const { rounds, kvm, problems, looks } = await endure(g, 2000, undefined, performance.now() + seconds * 1000);
+  check.note?.(`${rounds} rounds with a guest; at the end ${JSON.stringify(looks.at(-1))}`);
+  if (!kvm) throw new Error('there is no KVM in this machine');
+  if (problems.length > 0) throw new Error(`${problems.join(', ')} after ${rounds} rounds`);
+}
+
+async function workers(check) {
+  const { endWorkers } = await import('/gmem/test/endurance/workers.mjs');
+  const { terminated, faults, kvm, problems } = await endWorkers(library, 12);
+  check.note?.(`${terminated} workers ended while their vCPUs ran, ${faults} faults handled`);
+  if (!kvm) throw new Error('no worker had a vCPU');
+  if (problems.length > 0) throw new Error(problems.join(', '));
+}
+
+export const checks = [
+  test('workers end while their vCPUs run', workers),
+  test('nothing piles up', rounds),
+  test('no call in any order does harm', fuzz),
+];
