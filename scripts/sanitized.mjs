@@ -4,7 +4,7 @@ import { build } from './cmake.mjs';
 
 /**
  * Builds the addon with ASan and UBSan, and gives the environment in which Node loads it: the sanitizers' run-time libraries
- * have to be there before anything else. Leaks are looked for in native tests only: Node itself does not free everything.
+ * have to be there before anything else. What ends by force does not free everything, so leaks are not looked for unless asked.
  */
 export function sanitized(sanitizers) {
   const folder = resolve('out/addon-asan');

@@ -1,7 +1,12 @@
-// The whole host test suite with the addon built with ASan and UBSan.
+// The whole host test suite with the addon built with ASan and UBSan; then rounds of everything, of which LSan finds nothing
+// left at the end.
 import { run } from './cmake.mjs';
 import { sanitized } from './sanitized.mjs';
 
+const env = { ...process.env, ...sanitized('address,undefined') };
 run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--project', 'host', '--testTimeout', '120000'], {
-  env: { ...process.env, ...sanitized('address,undefined') },
+  env,
+});
+run(process.execPath, ['test/endurance/run.mjs', '--sanitized', '--rounds', '500', '--workers', '8'], {
+  env: { ...env, ASAN_OPTIONS: 'detect_leaks=1:allow_user_segv_handler=1:quarantine_size_mb=1' },
 });
