@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
-import { i32, rangeError } from './arguments.ts';
+import { i32 } from './arguments.ts';
 import { explain } from './explanations.ts';
 
 /** Values that went into a kernel call, by the field's name in the API or the kernel. */
@@ -9,7 +9,6 @@ export type CallArguments = Readonly<Record<string, string | number | bigint | b
 /** The symbol of an errno: 'EINVAL' for 22 or -22. EHWPOISON and EOPNOTSUPP go by their Linux names. */
 export function errnoName(errno: number): string {
   const number = Math.abs(i32('errno', errno));
-  if (number === 0) throw rangeError('errno', 'other than 0', errno);
   // Node does not know EHWPOISON, and prints 95 by the name that POSIX gives the same number.
   if (number === 133) return 'EHWPOISON';
   if (number === 95) return 'EOPNOTSUPP';
