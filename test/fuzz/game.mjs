@@ -197,15 +197,18 @@ export class Game {
       this.calls.set(name, { returned: 0, threw: 0 });
   }
 
-  async #object(pool, type, pick) {
-    const list = pool.all(type);
+  /** One of the game's objects, or a new one; `open` for what another one is to be made of. */
+  async #object(pool, type, pick, open = false) {
+    const list = pool.all(type).filter((one) => !(open && one.closed));
     if (list.length > 0 && pick % 5 !== 4) return list[pick % list.length];
     const maker = this.makers[type];
     if (!maker) return list[0];
     try {
       const needed = /get\('(\w+)'\)/g;
       const parts = new Map();
-      for (const [, name] of maker.toString().matchAll(needed)) parts.set(name, await this.#object(pool, name, pick));
+      for (const [, name] of maker.toString().matchAll(needed))
+        parts.set(name, await this.#object(pool, name, pick, true));
+      if ([...parts.values()].includes(undefined)) return list[0];
       const made = await maker((name) => parts.get(name));
       pool.keep(made);
       return made;
