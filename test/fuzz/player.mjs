@@ -191,7 +191,10 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const tell = (message) =>
     writeSync(3, message.type === 'sequence' ? `${message.i}\n` : `${JSON.stringify(message)}\n`);
   const one = await player({ library: new URL(`file://${task.library}`).href, tell });
-  await (task.replay ? one.replay(task) : one.play(task)).then(
+  await (task.replay
+    ? one.replay(task)
+    : one.play({ ...task, until: performance.now() + (task.seconds ?? Number.POSITIVE_INFINITY) * 1000 })
+  ).then(
     () => process.exit(0),
     (error) => {
       console.error(error);

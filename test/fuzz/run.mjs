@@ -1,7 +1,7 @@
 // npm run fuzz: any call of the package's public surface, with any arguments, in any order. The calls are made in a process
 // of their own (player.mjs), which this one watches; one that crashes or hangs is made shorter here, one step less at a time.
 //
-//   npm run fuzz -- [--sequences N] [--seed S] [--first N] [--plain]
+//   npm run fuzz -- [--sequences N] [--seed S] [--first N] [--seconds N] [--plain]
 //
 // A sequence is made of the seed and its number alone: `--seed S --first N --sequences 1` plays number N again.
 import { spawn } from 'node:child_process';
@@ -16,12 +16,13 @@ const { values } = parseArgs({
     sequences: { type: 'string', default: '1000' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     first: { type: 'string', default: '0' },
+    seconds: { type: 'string', default: 'Infinity' },
     plain: { type: 'boolean', default: false },
   },
 });
 const [count, seed, first] = [values.sequences, values.seed, values.first].map(Number);
 if (![count, seed, first].every(Number.isSafeInteger)) {
-  console.error('usage: npm run fuzz -- [--sequences N] [--seed S] [--first N] [--plain]');
+  console.error('usage: npm run fuzz -- [--sequences N] [--seed S] [--first N] [--seconds N] [--plain]');
   process.exit(2);
 }
 
@@ -99,8 +100,9 @@ let played = 0;
 const calls = {};
 let hasKvm = false;
 const begin = performance.now();
-for (let at = first; at < first + count && failures < 10; ) {
-  const { told, sequence, ended } = await play({ first: at, count: first + count - at });
+const left = () => Number(values.seconds) - (performance.now() - begin) / 1000;
+for (let at = first; at < first + count && failures < 10 && left() > 0; ) {
+  const { told, sequence, ended } = await play({ first: at, count: first + count - at, seconds: left() });
   for (const { type, ...message } of told) {
     if (type === 'failure') {
       failures++;
