@@ -59,7 +59,15 @@ if (parts.length === 0 || parts.includes('ts')) {
     const { rolldown } = await import('rolldown');
     for (const [input, output] of [
       [{ index: 'dist/index.js' }, 'dist/bundle'],
-      [{ main: 'dist/cli/main.js', worker: 'dist/smoke/worker.js', racer: 'dist/smoke/stress/racer.js' }, 'dist/gmem'],
+      [
+        {
+          main: 'dist/cli/main.js',
+          worker: 'dist/smoke/worker.js',
+          racer: 'dist/smoke/stress/racer.js',
+          guest: 'dist/lab/guest.js',
+        },
+        'dist/gmem',
+      ],
     ]) {
       const build = await rolldown({ input, platform: 'node' });
       await build.write({ dir: output, comments: false });
