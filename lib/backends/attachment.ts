@@ -1,4 +1,5 @@
 import type { U64 } from '../kvm/arguments.ts';
+import { closeAll } from '../kvm/close-all.ts';
 import { Capability, MemoryAttribute, MemoryRegionFlag, VmType } from '../kvm/constants.ts';
 import type { GuestMemfd } from '../kvm/guest-memfd.ts';
 import type { Vm } from '../kvm/vm.ts';
@@ -99,8 +100,8 @@ export class Attachment implements Disposable {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    if (!this.vm.closed) this.vm.deleteUserMemoryRegion(this.slot);
-    if (this.#ownsGuestMemfd) this.guestMemfd?.close();
+    const slot = { close: () => this.vm.closed || this.vm.deleteUserMemoryRegion(this.slot) };
+    closeAll(slot, this.#ownsGuestMemfd ? this.guestMemfd : undefined);
   }
 
   [Symbol.dispose](): void {
