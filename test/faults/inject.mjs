@@ -17,6 +17,12 @@ function isTarget(call, main, part) {
   return threadParts.has(part) ? call.thread !== main : call.thread === main;
 }
 
+/** One of so many parts of all errors. */
+export const partChoice =
+  ([part, parts]) =>
+  ({ nth }, all) =>
+    all.filter((_errno, i) => (i + nth) % parts === part - 1);
+
 /** For a short run: one error for each call, another for the next call of the same name, so that all have their turn. */
 export const shortChoice = ({ nth }, all) => all.slice((nth - 1) % all.length || 0).slice(0, 1);
 

@@ -3,6 +3,7 @@
 // at the FIFO, arms a fault and lets it go.
 //
 //   program.mjs LIBRARY FIFO PART
+//   program.mjs LIBRARY - PART      once, without a tracer
 import { openSync, readdirSync, readFileSync, readlinkSync, readSync, writeSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 
@@ -130,11 +131,11 @@ const parts = {
 };
 
 /** Waits at the FIFO for the tracer; false when there is none any more. */
-const commands = openSync(fifo, 'r');
+const commands = fifo === '-' ? undefined : openSync(fifo, 'r');
 const byte = Buffer.alloc(1);
 function wait(message) {
   writeSync(1, `${JSON.stringify(message)}\n`);
-  return readSync(commands, byte) > 0;
+  return commands === undefined || readSync(commands, byte) > 0;
 }
 
 const own = [g.KvmError, g.MemoryAccessError, g.GuestExitError, g.ConversionError];
@@ -171,6 +172,10 @@ async function round([prepare, run]) {
     }
     if (thing.closed === false) closing.push(described(new Error('close() has left it open')));
   }
+  // A view that was made of memory holds its addresses until it is collected.
+  open.length = 0;
+  globalThis.gc();
+  await new Promise((resolve) => setTimeout(resolve, 5));
   if (!wait({ thrown, closing })) return false;
   // The tracer has let go. A thread that was joined takes a moment to leave /proc.
   let after = held();
@@ -186,4 +191,4 @@ process.on('uncaughtException', (error) => {
   writeSync(1, `${JSON.stringify({ uncaught: String(error?.stack) })}\n`);
   process.exit(70);
 });
-while (await round(parts[part]));
+while ((await round(parts[part])) && fifo !== '-');

@@ -5,18 +5,18 @@ import { existsSync, readFileSync } from 'node:fs';
 
 const inside = '/lab/faults/inject.mjs';
 // The test itself reads the names, where that folder is not.
-const { injectFaults, shortChoice } = existsSync(inside) ? await import(inside) : {};
+const { injectFaults, partChoice, shortChoice } = existsSync(inside) ? await import(inside) : {};
 
 const check = (part) => ({
   name: `faults/${part}`,
   title: `every fault in part ${part} becomes an error of this package and leaves nothing`,
   since: '',
   run: async (context) => {
-    const { full } = JSON.parse(readFileSync('/lab/faults/options.json', 'utf8'));
+    const { asked } = JSON.parse(readFileSync('/lab/faults/options.json', 'utf8'));
     const rows = await injectFaults(part, {
       library: '/gmem/dist/index.js',
       seconds: 60,
-      ...(full ? {} : { choose: shortChoice }),
+      choose: asked ? partChoice(asked) : shortChoice,
       onRow: (row) => context.note(JSON.stringify(row)),
     });
     assert.deepEqual(
