@@ -1,6 +1,8 @@
 #include "core/mapping.hpp"
 
 #include <algorithm>
+#include <memory>
+#include <new>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -175,10 +177,13 @@ Status Mapping::residency(std::uint64_t offset, std::uint64_t length, unsigned c
 }
 
 Status Mapping::nodes(std::uint64_t offset, std::size_t pages, int* nodes) const {
-    std::vector<void*> addresses(pages);
+    // As long as the caller's mapping: that there is not enough memory is an answer, and no exception.
+    const std::unique_ptr<void*[]> addresses(new (std::nothrow) void*[pages]);
+    if (!addresses)
+        return -ENOMEM;
     for (std::size_t i = 0; i < pages; i++)
         addresses[i] = base() + offset + i * page_size();
-    return status_of(static_cast<int>(::syscall(SYS_move_pages, 0, pages, addresses.data(), nullptr, nodes, 0)));
+    return status_of(static_cast<int>(::syscall(SYS_move_pages, 0, pages, addresses.get(), nullptr, nodes, 0)));
 }
 
 Status Mapping::seal(std::uint64_t offset, std::uint64_t length) {
