@@ -2,8 +2,19 @@
 // (security.test.ts), else in a lab machine (test/lab/security.test.ts).
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const inLab = existsSync('/gmem/dist/index.js');
@@ -139,6 +150,33 @@ export const checks = [
       assert.equal(error.name, 'MemoryAccessError');
     }
     assert.ok(!seen || seen.every((byte) => byte === 0));
+  }),
+
+  test('a check that has no more memory in its cgroup ends alone', (context) => {
+    const root = '/tmp/gmem-cgroups';
+    const group = `${root}/small`;
+    mkdirSync(root, { recursive: true });
+    const { status, stderr } = spawnSync('mount', ['-t', 'cgroup2', 'gmem', root], { encoding: 'utf8' });
+    try {
+      if (status !== 0 || !/memory/.test(readFileSync(`${root}/cgroup.controllers`, 'utf8')))
+        return context.note(`no memory cgroup can be made here: ${stderr}`);
+      writeFileSync(`${root}/cgroup.subtree_control`, '+memory');
+      mkdirSync(group);
+      writeFileSync(`${group}/memory.max`, `${250 << 20}`);
+      const greedy = inLab ? '/lab/greedy-checks.mjs' : fileURLToPath(new URL('./greedy-checks.mjs', import.meta.url));
+      const args = [...process.execArgv, greedy, dirname(library), group];
+      const ended = spawnSync(process.execPath, args, { encoding: 'utf8' });
+      const results = JSON.parse(ended.stdout || 'null');
+      assert.ok(results, `${ended.stderr} (${ended.signal ?? ended.status})`);
+      // The kernel ends the process, or refuses a page.
+      for (const [status, reason] of results.slice(0, 3))
+        assert.match(`${status} ${reason}`, /^(error .*SIGKILL|fail .*(ENOMEM|EFAULT))/s);
+      assert.deepEqual(results.at(-1), ['pass', null]);
+      assert.equal(readFileSync(`${group}/cgroup.procs`, 'utf8'), '');
+      rmdirSync(group);
+    } finally {
+      if (status === 0) spawnSync('umount', [root]);
+    }
   }),
 
   // This one fails on purpose, for what its report says.

@@ -7,6 +7,7 @@ export const securityChecks = [
   'every file descriptor of a VM is closed by exec',
   'no program is started and no socket opened while a VM runs',
   'private memory cannot be read by any way there is',
+  'a check that has no more memory in its cgroup ends alone',
   'a report of a failed check',
 ].map((title) => ({ name: `security/${title.replaceAll(' ', '-')}`, title, since: '6.18' }));
 
