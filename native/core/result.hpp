@@ -6,8 +6,9 @@
 
 namespace gm {
 
-/// The call that failed, where a function makes others than the one that it is named for. Its number goes above the errno,
-/// in the same word, so that a failure stays one number up to JavaScript; lib/kvm/errors.ts has the names in this order.
+/// The call that failed, where a function makes others than the one that it is named for. Its number goes above the
+/// errno, in the same word, so that a failure stays one number up to JavaScript; lib/kvm/errors.ts has the names in
+/// this order.
 enum class Step : int {
     named,
     fstatfs,
