@@ -107,7 +107,7 @@ export function expected({ label, function: from }, errno) {
   // A refusal is what conversionModel() asks for.
   if (/CREATE_GUEST_MEMFD|SET_MEMORY_ATTRIBUTES/.test(label) && !['ENOMEM', 'EMFILE', 'ENFILE'].includes(errno))
     return `KvmError ${errno} ${label} or ConversionError ERR_CONVERSION_UNSUPPORTED`;
-  // At the view of the program: the pages are not to be had, by whatever error the kernel says so.
+  // At a view the pages are not to be had, by whatever error the kernel says so.
   if (label === 'madvise' && ['EFAULT', 'ENOMEM', 'EINVAL', 'EHWPOISON'].includes(errno))
     return `KvmError ${errno} madvise or MemoryAccessError ERR_MEMORY_ACCESS`;
   return `KvmError ${errno} ${label === 'open' && from.startsWith('gm::Kvm') ? 'open(/dev/kvm)' : label}`;

@@ -62,6 +62,7 @@ function grouped(rows: readonly Row[]): Map<string, Row[]> {
 
 const titles: Record<string, string> = {
   memory: 'Memory',
+  view: 'A view',
   child: 'A forked child',
   populate: 'Threads that populate memory',
   kvm: 'VM, guest_memfd, guest and conversion',

@@ -21,7 +21,7 @@ function kvmIsThere(): boolean {
 }
 
 // Without KVM its part runs in the lab (test/lab/faults.test.ts).
-const parts = ['child', 'populate', 'memory', ...(kvmIsThere() ? ['vcpu', 'kvm'] : [])];
+const parts = ['child', 'populate', 'view', 'memory', ...(kvmIsThere() ? ['vcpu', 'kvm'] : [])];
 
 describe.skipIf(reason)(reason ? `faults (skipped: ${reason})` : 'faults', () => {
   test.each(parts)(
@@ -33,7 +33,7 @@ describe.skipIf(reason)(reason ? `faults (skipped: ${reason})` : 'faults', () =>
         choose: asked ? partChoice(asked) : shortChoice,
       });
       expect(rows.filter((row) => row.problem !== undefined)).toEqual([]);
-      expect(rows.length).toBeGreaterThan(2);
+      expect(rows.length).toBeGreaterThan(1);
       if (asked) writeSection(part, rows, `Linux ${release()}, ${process.arch}`);
       expect(different(part, rows)).toEqual([]);
     },
