@@ -1,4 +1,5 @@
 import { options as checkOptions, flag, instance, type U64, u32, u64 } from '../kvm/arguments.ts';
+import { closeAll } from '../kvm/close-all.ts';
 import { Capability, MemoryAttribute, MemoryRegionFlag, VmType } from '../kvm/constants.ts';
 import type { GuestMemfd } from '../kvm/guest-memfd.ts';
 import { Vm } from '../kvm/vm.ts';
@@ -104,8 +105,8 @@ export class Attachment implements Disposable {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    if (!this.vm.closed) this.vm.deleteUserMemoryRegion(this.slot);
-    if (this.#ownsGuestMemfd) this.guestMemfd?.close();
+    const slot = { close: () => this.vm.closed || this.vm.deleteUserMemoryRegion(this.slot) };
+    closeAll(slot, this.#ownsGuestMemfd ? this.guestMemfd : undefined);
   }
 
   [Symbol.dispose](): void {

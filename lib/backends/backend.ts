@@ -1,4 +1,5 @@
 import { abortSignal, callback, options as checkOptions, instance, list, text, type U64 } from '../kvm/arguments.ts';
+import { closeAll } from '../kvm/close-all.ts';
 import { Advice } from '../kvm/constants.ts';
 import { KvmError, stateError } from '../kvm/errors.ts';
 import type { GuestMemfd } from '../kvm/guest-memfd.ts';
@@ -323,15 +324,13 @@ export class MemoryBackend implements Disposable {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    for (const attachment of this.#attachments) attachment.close();
     const { mapping, file, guestMemfd } = this.#allocation;
-    if ('discard-data' in this.#options && this.#options['discard-data']) this.#discardData();
-    mapping.close();
-    file?.close();
-    guestMemfd?.close();
+    const discard = { close: () => this.#discardData() };
+    closeAll(...this.#attachments, discard, mapping, file, guestMemfd);
   }
 
   #discardData(): void {
+    if (!('discard-data' in this.#options && this.#options['discard-data'])) return;
     try {
       this.#allocation.mapping.advise(Advice.REMOVE);
     } catch (error) {

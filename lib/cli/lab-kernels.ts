@@ -3,7 +3,7 @@ import type { ArchiveOptions } from '../lab/archive.ts';
 import { buildKernel } from '../lab/build-kernel.ts';
 import { cacheDirectory } from '../lab/cache.ts';
 import { archiveKernels } from '../lab/debian-kernel.ts';
-import { LabError } from '../lab/error.ts';
+import { isLacking } from '../lab/error.ts';
 import { cachedKernel, cachedKernels } from '../lab/kernel-cache.ts';
 import { parseName, sourceSeries } from '../lab/kernel-names.ts';
 import { provide } from '../lab/kernels.ts';
@@ -78,7 +78,7 @@ function list(options: ArchiveOptions, io: Io): void {
       ({ series, architecture }) => `debian-${series}${architecture === 'aarch64' ? '-arm64' : ''}`,
     );
   } catch (error) {
-    if (!(error instanceof LabError)) throw error;
+    if (!isLacking(error)) throw error;
     io.stdout.write(`What Debian's archive has is not known: ${error.message}\n`);
     known = [];
   }
@@ -142,7 +142,7 @@ export async function labKernelsCommand(argv: readonly string[], io: Io): Promis
       return ExitCode.ok;
     });
   } catch (error) {
-    if (!(error instanceof LabError)) throw error;
+    if (!isLacking(error)) throw error;
     io.stderr.write(`gmem lab kernels: ${error.message}\n`);
     return ExitCode.nothingRan;
   }

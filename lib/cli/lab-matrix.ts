@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { LabError } from '../lab/error.ts';
+import { isLacking } from '../lab/error.ts';
 import { type CachedKernel, cachedKernels } from '../lab/kernel-cache.ts';
 import { parseName } from '../lab/kernel-names.ts';
 import { provide } from '../lab/kernels.ts';
@@ -110,7 +110,7 @@ export async function labMatrixCommand(argv: readonly string[], io: Io): Promise
     return asExpected ? ExitCode.ok : ExitCode.failed;
   } catch (error) {
     if (stop.signal.aborted) return ExitCode.interrupted;
-    if (!(error instanceof LabError)) throw error;
+    if (!isLacking(error)) throw error;
     io.stderr.write(`gmem lab matrix: ${error.message}\n`);
     return ExitCode.nothingRan;
   } finally {

@@ -1,11 +1,12 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { LabError } from '../lab/error.ts';
+import { isLacking } from '../lab/error.ts';
 import { architectures, type Image, ImageError, inspectImage } from '../lab/image.ts';
 import { chooseAccelerator, Lab } from '../lab/machine.ts';
 import { type KernelFiles, unpackKernel } from '../lab/package.ts';
+import { makeScratch, type Scratch } from '../lab/scratch.ts';
 import type { SuiteResult } from '../smoke/model.ts';
 import { NothingRanError } from '../smoke/runner.ts';
 import { ExitCode, type Io, parsing, UsageError } from './io.ts';
@@ -104,20 +105,18 @@ export async function labRunCommand(argv: readonly string[], io: Io): Promise<nu
   const own = separator === -1 ? argv : argv.slice(0, separator);
   const smokeArguments = separator === -1 ? [] : argv.slice(separator + 1);
   const bisecting = own.some((word) => word === '--bisect' || word.startsWith('--bisect='));
-  const scratch = mkdtempSync(join(tmpdir(), 'gmem-kernel-'));
-  const clean = () => rmSync(scratch, { recursive: true, force: true });
-  process.on('exit', clean);
+  let scratch: Scratch | undefined;
   try {
-    return await run(own, smokeArguments, scratch, io);
+    scratch = makeScratch('gmem-kernel-');
+    return await run(own, smokeArguments, scratch.path, io);
   } catch (error) {
-    const expected = error instanceof UsageError || error instanceof ImageError || error instanceof LabError;
-    if (!expected) throw error;
+    const usage = error instanceof UsageError || error instanceof ImageError;
+    if (!usage && !isLacking(error)) throw error;
     io.stderr.write(`gmem lab run: ${error.message}\n`);
     if (bisecting) return Bisect.harness;
-    return error instanceof LabError ? ExitCode.nothingRan : ExitCode.usage;
+    return usage ? ExitCode.usage : ExitCode.nothingRan;
   } finally {
-    clean();
-    process.off('exit', clean);
+    scratch?.remove();
   }
 }
 

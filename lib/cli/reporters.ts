@@ -1,9 +1,10 @@
-import { appendFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Screen } from '../reporters/pretty.ts';
 import type { Report } from '../reporters/report.ts';
 import { painter } from '../reporters/style.ts';
 import { type Io, UsageError } from './io.ts';
+import { writeWhole } from './write-whole.ts';
 
 type Render = (report: Report, screen: Screen, env: NodeJS.ProcessEnv) => string;
 
@@ -92,17 +93,6 @@ const toStream = (stream: NodeJS.WriteStream, text: string) =>
     stream.write(text, () => done());
   });
 
-function toFile(file: string, text: string): void {
-  try {
-    writeFileSync(file, text);
-  } catch (error) {
-    // Half a report must not be taken for one; what is no regular file is not ours to remove.
-    const { code } = error as NodeJS.ErrnoException;
-    if ((code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG') && statSync(file).isFile()) rmSync(file);
-    throw error;
-  }
-}
-
 function outputs(report: Report, wanted: readonly Reporter[], io: Io, env: NodeJS.ProcessEnv): Output[] {
   const rendering = (name: Name, screen: Screen) => async () => {
     const render: Render = await reporters[name]();
@@ -117,7 +107,7 @@ function outputs(report: Report, wanted: readonly Reporter[], io: Io, env: NodeJ
       name,
       place: file ?? 'standard output',
       render: rendering(name, screen),
-      write: (text) => (file === undefined ? toStream(io.stdout, text) : toFile(file, text)),
+      write: (text) => (file === undefined ? toStream(io.stdout, text) : writeWhole(file, text)),
     };
   });
   const plain: Screen = { paint: (_format, text) => text };

@@ -114,8 +114,14 @@ export async function smokeCommand(argv: readonly string[], io: Io, place?: Smok
     throw new UsageError('only stress checks match, which run when told for how long: --stress SECONDS');
   const checks = shard(wanted, part, parts);
   if (checks.length === 0) throw new UsageError(`--shard ${values.shard}: there are only ${wanted.length} checks`);
-  const trace = values.trace === undefined ? undefined : openTrace(values.trace);
+  const trace = values.trace === undefined ? undefined : openTrace(values.trace, io, command);
   const reproducers = values.reproducer === undefined ? undefined : openReproducers(values.reproducer, io, command);
+
+  let traced: boolean | undefined;
+  const closeTrace = () => {
+    traced ??= trace?.close();
+    return traced;
+  };
 
   const interrupt = new AbortController();
   const onSignal = () => interrupt.abort();
@@ -140,7 +146,8 @@ export async function smokeCommand(argv: readonly string[], io: Io, place?: Smok
     });
     clear();
     const result = place ? place.describe(found) : found;
-    const complete = await writeReports(single(result), reporters, io, command);
+    const reported = await writeReports(single(result), reporters, io, command);
+    const complete = (closeTrace() ?? true) && reported;
     const code = place?.judge && !result.interrupted ? place.judge(result) : exitCode(result, values.strict);
     if (code === ExitCode.nothingRan)
       io.stderr.write(`${command}: every check was skipped: ${result.checks[0]?.reason ?? 'no reason is known'}\n`);
@@ -152,7 +159,7 @@ export async function smokeCommand(argv: readonly string[], io: Io, place?: Smok
     if (interrupt.signal.aborted) return ExitCode.interrupted;
     return place?.judge ? place.judge(error) : ExitCode.nothingRan;
   } finally {
-    trace?.close();
+    closeTrace();
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   }
 }

@@ -1,4 +1,5 @@
 import { options as checkOptions, rangeError, typeError, type U64, u64 } from '../kvm/arguments.ts';
+import { closeAll } from '../kvm/close-all.ts';
 import { KvmError, stateError } from '../kvm/errors.ts';
 import type { VcpuExit } from '../kvm/exits.ts';
 import { type Mapping, mapAnonymous } from '../kvm/mapping.ts';
@@ -240,8 +241,7 @@ export class GuestAgent implements Disposable {
 
   /** Closes the vCPU and the agent's memory. The memslot goes with the VM. */
   close(): void {
-    this.vcpu.close();
-    this.#memory.close();
+    closeAll(this.vcpu, this.#memory);
   }
 
   [Symbol.dispose](): void {

@@ -23,12 +23,15 @@ export interface ConversionAnswer {
 /** Above every guest physical address that there can be: those have 52 bits at most. */
 const probeAddress = 1n << 60n;
 
+/** What says that this process has not what it takes to ask, and nothing of the kernel. */
+const shortages = new Set(['ENOMEM', 'EMFILE', 'ENFILE', 'EAGAIN']);
+
 function codeOf(attempt: () => void): string | undefined {
   try {
     attempt();
     return undefined;
   } catch (error) {
-    if (error instanceof KvmError) return error.code;
+    if (error instanceof KvmError && !shortages.has(error.code)) return error.code;
     throw error;
   }
 }
@@ -38,7 +41,7 @@ function codeOf(attempt: () => void): string | undefined {
  * an address where no memory can be. Capability numbers are no help: those proposed for in-place conversion mean something
  * else by now.
  *
- * @throws {KvmError} where the VM cannot be asked, as EIO for one of another process
+ * @throws {KvmError} where the VM cannot be asked: EIO for one of another process, EMFILE or ENOMEM for want of what it takes
  *
  * @example
  * conversionModel(vm).model; // 'two-pool' for a software-protected VM on 6.8 to 7.3
@@ -56,7 +59,8 @@ export function conversionModel(vm: Vm): ConversionAnswer {
       live = `its guest_memfds know KVM_SET_MEMORY_ATTRIBUTES2 but refuse it to a VM of this type (${code})`;
     }
   } catch (error) {
-    if (!(error instanceof KvmError)) throw error;
+    if (!(error instanceof KvmError) || error.syscall !== 'ioctl(KVM_CREATE_GUEST_MEMFD)' || shortages.has(error.code))
+      throw error;
     return { model: 'none', reason: `this VM has no guest_memfd (KVM_CREATE_GUEST_MEMFD: ${error.code})` };
   }
   const refusal = codeOf(() => vm.setMemoryAttributes({ address: probeAddress, size: pageSize, attributes }));

@@ -6,9 +6,32 @@ import { explain } from './explanations.ts';
 /** Values that went into a kernel call, by the field's name in the API or the kernel. */
 export type CallArguments = Readonly<Record<string, string | number | bigint | boolean | undefined>>;
 
+/** The calls of native/core's Step, by number: the native side puts it above the errno where a function makes several. */
+const steps = [
+  undefined,
+  'fstatfs',
+  'mmap',
+  'munmap',
+  'sigaction',
+  'timer_create',
+  'pthread_create',
+  'sched_setaffinity',
+  'pipe2',
+  'read',
+  'write',
+  'ioctl(KVM_GET_VCPU_MMAP_SIZE)',
+  'ioctl(KVM_ARM_PREFERRED_TARGET)',
+  'ioctl(KVM_ARM_VCPU_INIT)',
+  'fcntl(F_SETPIPE_SZ)',
+  'vmsplice',
+];
+
+const errnoBits = 12;
+const errnoOf = (result: number) => Math.abs(result) & ((1 << errnoBits) - 1);
+
 /** The symbol of an errno: 'EINVAL' for 22 or -22. EHWPOISON and EOPNOTSUPP go by their Linux names. */
 export function errnoName(errno: number): string {
-  const number = Math.abs(i32('errno', errno));
+  const number = errnoOf(i32('errno', errno));
   // Node does not know EHWPOISON, and prints 95 by the name that POSIX gives the same number.
   if (number === 133) return 'EHWPOISON';
   if (number === 95) return 'EOPNOTSUPP';
@@ -56,16 +79,20 @@ export class KvmError extends Error {
   /** What to do about it, where something can be done. */
   readonly remedy: string | undefined;
 
-  /** @internal */
-  constructor(errno: number, syscall: string, args: CallArguments = {}) {
+  /**
+   * @internal
+   * @param errno either sign, as the native side gives it
+   */
+  constructor(errno: number, named: string, args: CallArguments = {}) {
     const code = errnoName(errno);
+    const syscall = steps[Math.abs(errno) >> errnoBits] ?? named;
     const { reason, remedy } = explain(syscall, code, args);
     const shown = formatArguments(args);
     super(
       `${syscall}: ${code}${shown ? ` (${shown})` : ''}${reason ? `: ${reason}` : ''}${remedy ? `. ${remedy}` : ''}`,
     );
     this.code = code;
-    this.errno = -Math.abs(errno);
+    this.errno = -errnoOf(errno);
     this.syscall = syscall;
     this.arguments = args;
     this.reason = reason;

@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import { makeDirectory } from '../system/make-directory.ts';
 import { makeCacheDirectory } from './cache.ts';
 import { LabError } from './error.ts';
 import { spawnBound } from './process.ts';
@@ -94,8 +95,7 @@ export class Archive {
       throw new LabError('there is no index of the archive in the cache, and --offline forbids to fetch it');
     if (!fresh && !this.#options.offline) {
       this.#options.progress('fetching the index of the archive (20 MB)');
-      for (const below of ['lists/partial', 'cache/archives/partial'])
-        mkdirSync(join(directory, below), { recursive: true });
+      for (const below of ['lists/partial', 'cache/archives/partial']) makeDirectory(join(directory, below));
       writeFileSync(join(directory, 'status'), '');
       const mirror = this.#options.mirror ?? configuredMirror();
       const key = existsSync(keyring) ? `[signed-by=${keyring}] ` : '';
@@ -132,7 +132,7 @@ export class Archive {
     this.#update();
     if (this.#options.offline)
       throw new LabError(`${packages.join(', ')}: not in the cache, and --offline forbids to fetch it`);
-    mkdirSync(directory, { recursive: true });
+    makeDirectory(directory);
     const shown = apt('apt-cache', [...this.#settings, 'show', '--no-all-versions', ...packages]);
     const bytes = [...shown.matchAll(/^Size: (\d+)$/gm)].reduce((sum, [, size]) => sum + Number(size), 0);
     this.#options.progress(`fetching ${packages.join(', ')} (${Math.round(bytes / 1e6)} MB)`);

@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
+import { makeDirectory } from '../system/make-directory.ts';
 import { Archive, type ArchiveOptions } from './archive.ts';
 import { locked, makeCacheDirectory } from './cache.ts';
 import { LabError } from './error.ts';
@@ -111,7 +112,7 @@ async function sourceTree(series: string, options: ArchiveOptions): Promise<{ tr
     options.progress('unpacking the source (1.8 GB)');
     const root = join(partial, 'root');
     rmSync(root, { recursive: true, force: true });
-    mkdirSync(root, { recursive: true });
+    makeDirectory(root);
     execFileSync('dpkg-deb', ['-x', files[0] as string, root]);
     execFileSync('tar', ['-xf', join(root, `usr/src/linux-source-${series}.tar.xz`), '-C', root]);
     rmSync(tree, { recursive: true, force: true });
@@ -184,7 +185,7 @@ export async function buildKernel(kernel: NamedKernel, options: ArchiveOptions):
     );
     const partial = join(makeCacheDirectory('kernels', 'partial'), kernel.name);
     rmSync(partial, { recursive: true, force: true });
-    mkdirSync(partial, { recursive: true });
+    makeDirectory(partial);
     copyFileSync(join(output, 'arch/x86/boot/bzImage'), join(partial, 'bzImage'));
     copyFileSync(join(output, '.config'), join(partial, 'config'));
     settle(kernel.name, partial, { version, image: 'bzImage', recipe: digest });

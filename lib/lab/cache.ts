@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
+import { makeDirectory } from '../system/make-directory.ts';
 import { LabError } from './error.ts';
 
 /** Where kernels and what machines boot from are kept: `$XDG_CACHE_HOME/guest-memfd`, default `~/.cache/guest-memfd`. */
@@ -15,7 +15,7 @@ export function cacheDirectory(...below: string[]): string {
 export function makeCacheDirectory(...below: string[]): string {
   const directory = cacheDirectory(...below);
   try {
-    mkdirSync(directory, { recursive: true });
+    makeDirectory(directory);
   } catch (error) {
     throw new LabError(
       `the cache cannot be written: ${(error as Error).message}`,

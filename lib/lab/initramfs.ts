@@ -4,7 +4,6 @@ import {
   closeSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   realpathSync,
@@ -15,13 +14,14 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Assignment } from '../smoke/protocol.ts';
+import { makeDirectory } from '../system/make-directory.ts';
 import { cacheDirectory, makeCacheDirectory } from './cache.ts';
 import { LabError } from './error.ts';
 import type { Architecture } from './image.ts';
+import { makeScratch } from './scratch.ts';
 
 const packageRoot = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -30,12 +30,13 @@ type Files = Map<string, string>;
 
 /** Archives a folder of symbolic links to what they lead to, as the kernel unpacks it (newc). */
 function archive(files: Files, output: string): void {
-  const stage = mkdtempSync(join(tmpdir(), 'gmem-initramfs-'));
+  const scratch = makeScratch('gmem-initramfs-');
+  const stage = scratch.path;
   try {
     for (const directory of ['dev', 'proc', 'sys', 'tmp']) mkdirSync(join(stage, directory));
     for (const [inside, outside] of files) {
       const path = join(stage, inside);
-      mkdirSync(dirname(path), { recursive: true });
+      makeDirectory(dirname(path));
       symlinkSync(outside, path);
     }
     const list = [...parents([...files.keys()]), ...files.keys(), 'dev', 'proc', 'sys', 'tmp'].join('\n');
@@ -57,7 +58,7 @@ function archive(files: Files, output: string): void {
       closeSync(fd);
     }
   } finally {
-    rmSync(stage, { recursive: true, force: true });
+    scratch.remove();
   }
 }
 

@@ -1,7 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LabFacts } from '../smoke/model.ts';
 import { type Assignment, lines, type RunningWorker, type WorkerEnd, type WorkerMessage } from '../smoke/protocol.ts';
@@ -9,6 +8,7 @@ import { complaintsIn, consoleLines, tail } from './console.ts';
 import { LabError } from './error.ts';
 import { configurationOf, type Image } from './image.ts';
 import { hostArchitecture, makeInitramfs } from './initramfs.ts';
+import { makeScratch } from './scratch.ts';
 
 /** How lab machines are made. */
 export interface MachineOptions {
@@ -190,13 +190,14 @@ export class Lab {
     stop: AbortSignal,
   ): Promise<WorkerEnd> {
     const { keep, modules, image, bootSeconds } = this.#options;
-    const directory = keep ?? mkdtempSync(join(tmpdir(), 'gmem-lab-'));
+    const scratch = keep === undefined ? makeScratch('gmem-lab-') : undefined;
+    const directory = keep ?? scratch?.path ?? '';
     let qemu: ChildProcess | undefined;
     const kill = () => qemu?.kill('SIGKILL');
     // For an end that nobody waits for: QEMU first, then what it had open.
     const leave = () => {
       kill();
-      if (!keep) rmSync(directory, { recursive: true, force: true });
+      scratch?.remove();
     };
     process.on('exit', leave);
     try {

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeDirectory } from '../system/make-directory.ts';
 import { LabError } from './error.ts';
 import { ImageError } from './image.ts';
 
@@ -12,7 +13,7 @@ export interface KernelFiles {
 
 /** Unpacks Debian packages, linux-image or linux-binary with linux-modules, into a folder; nothing is installed. */
 export function unpackKernel(packages: readonly string[], directory: string): KernelFiles {
-  mkdirSync(directory, { recursive: true });
+  makeDirectory(directory);
   for (const file of packages) {
     try {
       execFileSync('dpkg-deb', ['-x', file, directory], { stdio: ['ignore', 'ignore', 'pipe'] });

@@ -33,9 +33,8 @@ Status close_object(Populate& job) {
 }
 Status close_object(MappingEntry& entry) { return entry.mapping->close(); }
 Status close_object(VcpuEntry& entry) {
-    entry.vcpu->close();
     entry.exit_block.Reset();
-    return 0;
+    return entry.vcpu->close();
 }
 
 } // namespace

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstring>
 #include <deque>
+#include <new>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -64,6 +65,10 @@ napi_value invoke(napi_env env, napi_callback_info info) {
         return bound.function(Call(env, bound.environment, arguments));
     } catch (const Napi::Error& error) {
         error.ThrowAsJavaScriptException();
+        return nullptr;
+    } catch (const std::bad_alloc&) {
+        // An exception that nobody catches would end the process; memory that the addon cannot have is an error.
+        napi_throw_error(env, "ENOMEM", "the addon cannot have the memory that it takes");
         return nullptr;
     }
 }

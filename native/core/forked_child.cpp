@@ -9,13 +9,16 @@
 namespace gm {
 namespace {
 
-/// Pipe writes of this size are never split, and so neither are the reads.
-template <typename T> bool transfer(ssize_t (*call)(int, T*, std::size_t), int fd, T* data, std::size_t size) {
+/// Pipe writes of this size are never split, and so neither are the reads. EPIPE where the other end is gone.
+template <typename T>
+Status transfer(Step step, ssize_t (*call)(int, T*, std::size_t), int fd, T* data, std::size_t size) {
     ssize_t done;
     do {
         done = call(fd, data, size);
     } while (done < 0 && errno == EINTR);
-    return done == static_cast<ssize_t>(size);
+    if (done < 0)
+        return -at_step(step, errno);
+    return done == static_cast<ssize_t>(size) ? 0 : -at_step(step, EPIPE);
 }
 
 } // namespace
@@ -24,10 +27,10 @@ Result<std::shared_ptr<ForkedChild>> ForkedChild::fork(const Mapping& mapping) {
     using Failure = Result<std::shared_ptr<ForkedChild>>;
     int requests[2], answers[2];
     if (::pipe2(requests, O_CLOEXEC) < 0)
-        return Failure::last_error();
+        return Failure::last_error(Step::pipe2);
     Fd request_reader(requests[0]), request_writer(requests[1]);
     if (::pipe2(answers, O_CLOEXEC) < 0)
-        return Failure::last_error();
+        return Failure::last_error(Step::pipe2);
     Fd answer_reader(answers[0]), answer_writer(answers[1]);
     const pid_t pid = ::fork();
     if (pid < 0)
@@ -44,22 +47,23 @@ Result<std::shared_ptr<ForkedChild>> ForkedChild::fork(const Mapping& mapping) {
 
 void ForkedChild::serve(const Mapping& mapping, int requests, int answers) {
     Request request;
-    while (transfer<void>(::read, requests, &request, sizeof request)) {
+    while (transfer<void>(Step::read, ::read, requests, &request, sizeof request) == 0) {
         std::uint8_t byte = 0;
         const GuardedOutcome outcome =
             request.is_store ? mapping.fill(request.offset, request.value, 1) : mapping.read(request.offset, &byte, 1);
         const int answer = outcome.faulted ? -EFAULT : byte;
-        if (!transfer<const void>(::write, answers, &answer, sizeof answer))
+        if (transfer<const void>(Step::write, ::write, answers, &answer, sizeof answer) < 0)
             return;
     }
 }
 
 int ForkedChild::ask(const Request& request) {
     int answer = 0;
-    if (!transfer<const void>(::write, requests_.get(), &request, sizeof request) ||
-        !transfer<void>(::read, answers_.get(), &answer, sizeof answer))
-        return -EPIPE;
-    return answer;
+    if (const Status sent = transfer<const void>(Step::write, ::write, requests_.get(), &request, sizeof request);
+        sent < 0)
+        return sent;
+    const Status heard = transfer<void>(Step::read, ::read, answers_.get(), &answer, sizeof answer);
+    return heard < 0 ? heard : answer;
 }
 
 void ForkedChild::close() {

@@ -3,6 +3,7 @@
 #include <csignal>
 #include <ctime>
 #include <mutex>
+#include <optional>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -32,7 +33,7 @@ class ThreadTimer {
         event.sigev_notify = SIGEV_THREAD_ID;
         event.sigev_signo = kick_signal;
         event._sigev_un._tid = static_cast<pid_t>(::syscall(SYS_gettid));
-        status = status_of(::timer_create(CLOCK_MONOTONIC, &event, &timer_));
+        status = status_of(::timer_create(CLOCK_MONOTONIC, &event, &timer_), Step::timer_create);
     }
     ~ThreadTimer() {
         if (status == 0)
@@ -58,8 +59,11 @@ class ThreadTimer {
 };
 
 ThreadTimer& thread_timer() {
-    thread_local ThreadTimer timer;
-    return timer;
+    thread_local std::optional<ThreadTimer> timer;
+    // One that could not be had once may be there now.
+    if (!timer || timer->status < 0)
+        timer.emplace();
+    return *timer;
 }
 
 } // namespace
@@ -82,7 +86,7 @@ Status Kick::install() {
             return;
         }
     });
-    return kick_signal ? 0 : -EAGAIN;
+    return kick_signal ? 0 : -at_step(Step::sigaction, EAGAIN);
 }
 
 Kick::Kick(std::uint8_t* immediate_exit) {

@@ -42,7 +42,7 @@ Status Kvm::supported_cpuid(void* list, std::size_t size) const {
 Result<std::shared_ptr<Vm>> Kvm::create_vm(std::uint64_t type) const {
     const int run_size = vcpu_mmap_size();
     if (run_size < 0)
-        return Result<std::shared_ptr<Vm>>::failure(-run_size);
+        return Result<std::shared_ptr<Vm>>::failure(at_step(Step::get_vcpu_mmap_size, -run_size));
     const int fd = ioctl_restarting(fd_.get(), uapi::KVM_CREATE_VM, static_cast<unsigned long>(type));
     if (fd < 0)
         return Result<std::shared_ptr<Vm>>::failure(-fd);

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <linux/magic.h>
+#include <memory>
+#include <new>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -54,8 +56,10 @@ AddressRange::~AddressRange() { (void)release(); }
 Status AddressRange::release() {
     if (!base_)
         return 0;
-    const Status status = status_of(unmap(base_, length_ + guard_));
-    base_ = nullptr;
+    const Status status = status_of(unmap(base_, length_ + guard_), Step::munmap);
+    // What could not be unmapped is tried once more by the last owner.
+    if (status == 0)
+        base_ = nullptr;
     return status;
 }
 
@@ -99,11 +103,18 @@ Result<std::shared_ptr<Mapping>> Mapping::map(const MapRequest& request) {
         auto* begin = static_cast<std::byte*>(reserved);
         auto* end = begin + reserved_length;
         auto* mapped = static_cast<std::byte*>(base);
-        if (mapped > begin)
-            ::munmap(begin, static_cast<std::size_t>(mapped - begin));
         auto* kept = mapped + length + guard;
-        if (end > kept)
-            ::munmap(kept, static_cast<std::size_t>(end - kept));
+        bool trimmed = mapped == begin || ::munmap(begin, static_cast<std::size_t>(mapped - begin)) == 0;
+        if (trimmed) {
+            begin = mapped;
+            trimmed = end == kept || ::munmap(kept, static_cast<std::size_t>(end - kept)) == 0;
+        }
+        // Splitting may need a mapping more than the kernel allows; without the split nothing is one too many.
+        if (!trimmed) {
+            const int error = errno;
+            ::munmap(begin, static_cast<std::size_t>(end - begin));
+            return Failure::failure(at_step(Step::munmap, error));
+        }
     }
     return std::make_shared<Mapping>(std::make_shared<AddressRange>(base, length, guard));
 }
@@ -121,7 +132,7 @@ Status Mapping::close() {
     const void* replaced = ::mmap(range->base(), range->length(), protection,
                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     // Where that fails the memory itself stays until the last user is gone: late, but never unsafe.
-    return replaced == MAP_FAILED ? -errno : 0;
+    return replaced == MAP_FAILED ? -at_step(Step::mmap, errno) : 0;
 }
 
 bool Mapping::contains(std::uint64_t offset, std::uint64_t length) const {
@@ -200,10 +211,13 @@ Status Mapping::residency(std::uint64_t offset, std::uint64_t length, unsigned c
 }
 
 Status Mapping::nodes(std::uint64_t offset, std::size_t pages, int* nodes) const {
-    std::vector<void*> addresses(pages);
+    // As long as the caller's mapping: that there is not enough memory is an answer, and no exception.
+    const std::unique_ptr<void*[]> addresses(new (std::nothrow) void*[pages]);
+    if (!addresses)
+        return -ENOMEM;
     for (std::size_t i = 0; i < pages; i++)
         addresses[i] = base() + offset + i * page_size();
-    return status_of(static_cast<int>(::syscall(SYS_move_pages, 0, pages, addresses.data(), nullptr, nodes, 0)));
+    return status_of(static_cast<int>(::syscall(SYS_move_pages, 0, pages, addresses.get(), nullptr, nodes, 0)));
 }
 
 Status Mapping::seal(std::uint64_t offset, std::uint64_t length) {

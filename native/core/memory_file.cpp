@@ -13,6 +13,14 @@ namespace {
 
 using Made = Result<std::shared_ptr<MemoryFile>>;
 
+int open_restarting(const char* path, int flags, unsigned mode) {
+    int fd;
+    do {
+        fd = ::open(path, flags | O_CLOEXEC, mode);
+    } while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
 Made own(int fd) {
     if (fd < 0)
         return Made::last_error();
@@ -26,8 +34,12 @@ Result<FileFacts> facts_of(int fd) {
     struct statfs fs{};
     if (::fstat(fd, &st) < 0)
         return Result<FileFacts>::last_error();
-    if (::fstatfs(fd, &fs) < 0)
-        return Result<FileFacts>::last_error();
+    int result;
+    do {
+        result = ::fstatfs(fd, &fs);
+    } while (result < 0 && errno == EINTR);
+    if (result < 0)
+        return Result<FileFacts>::last_error(Step::fstatfs);
     const int flags = ::fcntl(fd, F_GETFD);
     if (flags < 0)
         return Result<FileFacts>::last_error();
@@ -50,17 +62,16 @@ Status fallocate_restarting(int fd, int mode, std::uint64_t offset, std::uint64_
     return status_of(result);
 }
 
-Made MemoryFile::open(const char* path, int flags, unsigned mode) {
-    int fd;
-    do {
-        fd = ::open(path, flags | O_CLOEXEC, mode);
-    } while (fd < 0 && errno == EINTR);
-    return own(fd);
-}
+Made MemoryFile::open(const char* path, int flags, unsigned mode) { return own(open_restarting(path, flags, mode)); }
 
 Made MemoryFile::memfd(const char* name, unsigned flags) { return own(::memfd_create(name, flags | MFD_CLOEXEC)); }
 
 Made MemoryFile::shared_memory() {
+    // What never has a name cannot be left behind by a process that is killed.
+    const int unnamed = open_restarting("/dev/shm", O_TMPFILE | O_EXCL | O_RDWR, 0600);
+    // Both say that this is no tmpfs: EISDIR where nobody knows the flag.
+    if (unnamed >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
+        return own(unnamed);
     static std::atomic<unsigned> next{0};
     for (;;) {
         char name[64];

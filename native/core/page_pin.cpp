@@ -24,16 +24,16 @@ Pin pin_for_ring(const iovec& range) {
 Pin pin_in_pipe(const iovec& range) {
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
-        return Pin::last_error();
+        return Pin::last_error(Step::pipe2);
     Fd reader(ends[0]), writer(ends[1]);
     // A pipe holds a page in each of its slots.
     if (::fcntl(writer.get(), F_SETPIPE_SZ, range.iov_len) < 0)
-        return Pin::last_error();
+        return Pin::last_error(Step::set_pipe_size);
     iovec left = range;
     while (left.iov_len > 0) {
         const ssize_t taken = ::vmsplice(writer.get(), &left, 1, SPLICE_F_NONBLOCK);
         if (taken < 0)
-            return Pin::last_error();
+            return Pin::last_error(Step::vmsplice);
         left.iov_base = static_cast<std::byte*>(left.iov_base) + taken;
         left.iov_len -= static_cast<std::size_t>(taken);
     }

@@ -32,7 +32,7 @@ Status set_affinity(const std::vector<std::uint32_t>& cpus) {
     CPU_ZERO_S(size, set);
     for (const std::uint32_t cpu : cpus)
         CPU_SET_S(cpu, size, set);
-    const Status status = status_of(::sched_setaffinity(0, size, set));
+    const Status status = status_of(::sched_setaffinity(0, size, set), Step::sched_setaffinity);
     CPU_FREE(set);
     return status;
 }
@@ -172,7 +172,7 @@ Status probe_affinity(const std::vector<std::uint32_t>& cpus) {
     try {
         std::thread([&] { status = set_affinity(cpus); }).join();
     } catch (const std::system_error& error) {
-        return -error.code().value();
+        return -at_step(Step::pthread_create, error.code().value());
     }
     return status;
 }

@@ -20,10 +20,11 @@ uapi::kvm_run* as_run(void* memory) { return static_cast<uapi::kvm_run*>(memory)
 Status initialise(int vm, int vcpu) {
     uapi::kvm_vcpu_init init{};
     if (const Status status = ioctl_restarting(vm, uapi::KVM_ARM_PREFERRED_TARGET, &init); status < 0)
-        return status;
+        return -at_step(Step::arm_preferred_target, -status);
     // A PSCI that the guest can call to switch the machine off; without, it has that of 2012.
     init.features[uapi::KVM_ARM_VCPU_PSCI_0_2 / 32] |= 1u << uapi::KVM_ARM_VCPU_PSCI_0_2 % 32;
-    return ioctl_restarting(vcpu, uapi::KVM_ARM_VCPU_INIT, &init);
+    const Status status = ioctl_restarting(vcpu, uapi::KVM_ARM_VCPU_INIT, &init);
+    return status < 0 ? -at_step(Step::arm_vcpu_init, -status) : 0;
 }
 
 /// x0 to x30, sp, pc and pstate: the head of the kernel's kvm_regs, where each takes two 32-bit words.
@@ -57,16 +58,16 @@ Result<std::shared_ptr<Vcpu>> Vcpu::create(const std::shared_ptr<Vm>& vm, std::u
 #endif
     void* run = ::mmap(nullptr, vm->vcpu_mmap_size(), PROT_READ | PROT_WRITE, MAP_SHARED, (*fd).get(), 0);
     if (run == MAP_FAILED)
-        return Failure::last_error();
+        return Failure::last_error(Step::mmap);
     return std::make_shared<Vcpu>(vm, std::move(*fd), run, vm->vcpu_mmap_size());
 }
 
 Vcpu::Vcpu(std::shared_ptr<Vm> vm, Fd fd, void* run, std::size_t run_size)
     : vm_(std::move(vm)), fd_(std::move(fd)), run_memory_(run), run_size_(run_size) {}
 
-Vcpu::~Vcpu() { close(); }
+Vcpu::~Vcpu() { (void)close(); }
 
-void Vcpu::close() {
+Status Vcpu::close() {
     {
         const std::lock_guard lock(mutex_);
         closing_ = true;
@@ -75,11 +76,13 @@ void Vcpu::close() {
     stop();
     if (thread_.joinable())
         thread_.join();
-    if (run_memory_)
-        ::munmap(run_memory_, run_size_);
-    run_memory_ = nullptr;
     fd_.close();
     vm_.reset();
+    const Status status = run_memory_ ? status_of(::munmap(run_memory_, run_size_), Step::munmap) : 0;
+    // What could not be unmapped is tried once more by the destructor.
+    if (status == 0)
+        run_memory_ = nullptr;
+    return status;
 }
 
 int Vcpu::run(std::uint64_t timeout_ns) {

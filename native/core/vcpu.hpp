@@ -36,7 +36,7 @@ class Vcpu {
 
     [[nodiscard]] int fd() const { return fd_.get(); }
     /// Stops a running guest, joins the thread, closes the fd. Idempotent.
-    void close();
+    Status close();
 
     /// KVM_RUN on the calling thread. 0..2 as RunEnd, or a negative errno; -EFAULT and -EHWPOISON come with exit reason
     /// KVM_EXIT_MEMORY_FAULT where the kernel described the fault.

@@ -52,6 +52,8 @@ const programs = [
   ['bison', 'bison'],
   ['bc', 'bc'],
   ['patch', 'patch'],
+  // Puts faults into the answers of the kernel.
+  ['strace', 'strace'],
   // The second kernel that is built differs in little from the first.
   ['ccache', 'ccache'],
   ['aarch64-linux-gnu-g++', 'g++-aarch64-linux-gnu'],

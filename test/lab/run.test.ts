@@ -1,5 +1,14 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, expect, test, vi } from 'vitest';
@@ -33,6 +42,13 @@ function hangingImage(): string {
 
 describeLab('gmem lab run', ['sw-protected-7.3'], ([kernel]) => {
   const image = kernel?.image ?? '';
+  const left = () => emulatorsOf(temporary).length + readdirSync(temporary).length;
+  /** The kernel ends QEMU with its parent, and a child of its own removes the folder; both take a moment. */
+  async function untilNothingIsLeft(): Promise<void> {
+    for (let i = 0; i < 100 && left() > 0; i++) await new Promise((resolve) => setTimeout(resolve, 50));
+    expect({ emulators: emulatorsOf(temporary), files: readdirSync(temporary) }).toEqual({ emulators: [], files: [] });
+  }
+
   afterEach(() =>
     expect({ emulators: emulatorsOf(temporary), files: readdirSync(temporary) }).toEqual({ emulators: [], files: [] }),
   );
@@ -140,12 +156,52 @@ describeLab('gmem lab run', ['sw-protected-7.3'], ([kernel]) => {
       child.kill(signal);
       const code = await ended;
       if (signal === 'SIGINT') expect(code).toBe(130);
-      // The kernel ends QEMU with its parent; that takes a moment.
-      for (let i = 0; i < 40 && emulatorsOf(temporary).length > 0; i++)
-        await new Promise((resolve) => setTimeout(resolve, 50));
-      expect(emulatorsOf(temporary)).toEqual([]);
+      await untilNothingIsLeft();
     }
-    // SIGKILL leaves the folder of the run, which no handler could remove.
-    for (const name of readdirSync(temporary)) rmSync(join(temporary, name), { recursive: true });
+  });
+
+  test('leaves nothing behind whenever it is killed', async () => {
+    for (let i = 0; i < 8; i++) {
+      const child = spawn(process.execPath, ['dist/cli/main.js', 'lab', 'run', '--kernel', image], { stdio: 'ignore' });
+      const ended = new Promise((resolve) => child.on('exit', resolve));
+      // From the start of Node to the middle of the boot.
+      await new Promise((resolve) => setTimeout(resolve, 50 + Math.random() * 2500));
+      child.kill('SIGKILL');
+      await ended;
+      await untilNothingIsLeft();
+    }
+  });
+
+  test('Ctrl-C: what ran is in every report, exit 130', async () => {
+    const names = ['pretty', 'html', 'json', 'ktap', 'junit', 'kcidb', 'lava', 'github', 'markdown'];
+    const reports = join(folder, 'reports');
+    mkdirSync(reports);
+    const trace = join(folder, 'trace');
+    const to = names.flatMap((name) => ['--reporter', `${name}=${join(reports, name)}`]);
+    const args = ['lab', 'run', '--kernel', image, '--', ...to, '--trace', trace];
+    const child = spawn(process.execPath, ['dist/cli/main.js', ...args], { stdio: 'ignore' });
+    const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
+    const checksTraced = () =>
+      existsSync(trace) ? new Set(readFileSync(trace, 'utf8').match(/"check":"[^"]+"/g)).size : 0;
+    while (checksTraced() < 3 && child.exitCode === null) await new Promise((resolve) => setTimeout(resolve, 50));
+    child.kill('SIGINT');
+    expect(await ended).toBe(130);
+    expect(readdirSync(reports).sort()).toEqual([...names].sort());
+    const result = JSON.parse(readFileSync(join(reports, 'json'), 'utf8')) as SuiteResult;
+    expect(result.interrupted).toBe(true);
+    expect(result.summary.pass).toBeGreaterThanOrEqual(2);
+    expect(result.summary.skip).toBeGreaterThan(10);
+    // One that ran and one that did not, in each.
+    const both = [result.checks.find(({ status }) => status === 'pass'), result.checks.at(-1)].map(
+      (check) => check?.name,
+    );
+    for (const name of ['pretty', 'html', 'ktap', 'junit', 'kcidb']) {
+      const text = readFileSync(join(reports, name), 'utf8');
+      for (const one of both) expect(text.includes(one?.split('/')[1] ?? '?'), `${one} in ${name}`).toBe(true);
+    }
+    // The counts, where only what is wrong is told one by one.
+    expect(readFileSync(join(reports, 'markdown'), 'utf8')).toContain(`${result.summary.skip}`);
+    // Every line of the trace is whole.
+    for (const line of readFileSync(trace, 'utf8').trimEnd().split('\n')) JSON.parse(line);
   });
 });
