@@ -41,8 +41,6 @@ export interface StepsOutcome {
 /** As native/addon/conversion.cpp numbers them. */
 const kinds = { vmAttributes: 0, fileAttributes: 1, punchHole: 2, advise: 3 } as const;
 
-const high = 2 ** 32;
-
 /** Steps as the native side takes them: five 64-bit words each. */
 class StepWords {
   readonly words: BigUint64Array;
@@ -67,8 +65,8 @@ class StepWords {
     const at = this.#at;
     this.#at += 2;
     // Every processor that this package knows is little-endian.
-    this.#halves[at] = typeof value === 'number' ? value % high : Number(value & 0xffff_ffffn);
-    this.#halves[at + 1] = typeof value === 'number' ? value / high : Number(value >> 32n);
+    this.#halves[at] = typeof value === 'number' ? value >>> 0 : Number(value & 0xffff_ffffn);
+    this.#halves[at + 1] = typeof value === 'number' ? value / 2 ** 32 : Number(value >> 32n);
   }
 }
 

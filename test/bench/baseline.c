@@ -111,23 +111,20 @@ static uint64_t copies(uint64_t operations, uint64_t length, int out) {
 static uint64_t bench_read(uint64_t operations, uint64_t length) { return copies(operations, length, 1); }
 static uint64_t bench_write(uint64_t operations, uint64_t length) { return copies(operations, length, 0); }
 
-static struct {
-    char* base;
-    size_t length;
-    size_t next;
-} work;
+struct share {
+    char* begin;
+    char* end;
+};
 
-enum { chunk = 8 << 20 };
+enum { chunk = 8 << 20, threads = 2 };
 
-static void* populate(void* unused) {
-    (void)unused;
-    for (;;) {
-        const size_t at = __atomic_fetch_add(&work.next, chunk, __ATOMIC_RELAXED);
-        if (at >= work.length)
-            return NULL;
-        const size_t length = work.length - at < chunk ? work.length - at : chunk;
-        must(madvise(work.base + at, length, 23 /* MADV_POPULATE_WRITE */), "madvise(MADV_POPULATE_WRITE)");
+static void* populate(void* given) {
+    const struct share* share = given;
+    for (char* at = share->begin; at < share->end; at += chunk) {
+        const size_t length = share->end - at < chunk ? (size_t)(share->end - at) : chunk;
+        must(madvise(at, length, 23 /* MADV_POPULATE_WRITE */), "madvise(MADV_POPULATE_WRITE)");
     }
+    return NULL;
 }
 
 /// What createMemoryBackend() asks of the kernel for memory-backend-memfd with prealloc=on and two threads.
@@ -136,20 +133,21 @@ static uint64_t bench_prealloc(uint64_t operations, uint64_t length) {
     while (operations--) {
         const uint64_t start = now();
         const int fd = memfd(length);
-        work.base = must_map(fd, length);
-        work.length = length;
-        work.next = 0;
-        madvise(work.base, length, MADV_HUGEPAGE);
-        madvise(work.base, length, MADV_DONTFORK);
-        madvise(work.base, length, MADV_MERGEABLE);
-        pthread_t threads[2];
-        for (int i = 0; i < 2; i++)
-            if ((errno = pthread_create(&threads[i], NULL, populate, NULL)))
+        char* base = must_map(fd, length);
+        madvise(base, length, MADV_HUGEPAGE);
+        madvise(base, length, MADV_DONTFORK);
+        madvise(base, length, MADV_MERGEABLE);
+        pthread_t ids[threads];
+        struct share shares[threads];
+        for (int i = 0; i < threads; i++) {
+            shares[i] = (struct share){base + length / threads * i, base + length / threads * (i + 1)};
+            if ((errno = pthread_create(&ids[i], NULL, populate, &shares[i])))
                 fail("pthread_create");
-        for (int i = 0; i < 2; i++)
-            pthread_join(threads[i], NULL);
+        }
+        for (int i = 0; i < threads; i++)
+            pthread_join(ids[i], NULL);
         took += now() - start;
-        munmap(work.base, length);
+        munmap(base, length);
         close(fd);
     }
     return took;

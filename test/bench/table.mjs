@@ -34,7 +34,8 @@ function rowsOf(result) {
     .map(([who, { median }]) => `${who} ${duration(median)}`)
     .join(', ');
   return result.bars.map((bar, i) => {
-    const absent = bar.status === 'unjudged' ? `: ${(result.absent ?? []).join('; ')}` : '';
+    const why = bar.median === undefined ? (result.absent ?? []).join('; ') : 'a time of an emulated machine';
+    const absent = bar.status === 'unjudged' ? `: ${why}` : '';
     return [
       i === 0 ? `\`${result.name}\`` : '',
       i === 0 ? title : '',

@@ -141,7 +141,7 @@ const fileCalls = [
 
 const prealloc = {
   name: 'prealloc',
-  title: 'prealloc of a memfd backend, 2 GiB, 2 threads',
+  title: 'prealloc of a memfd backend, 2 threads',
   bars: [
     { against: 'C', most: 1.05 },
     { against: 'QEMU', most: 1 },
