@@ -84,7 +84,7 @@ told.guard = attempt(() => g.mapAnonymous({ size: 1 << 30, guard: true }));
 told.nodes = attempt(nodes);
 told.small = attempt(() => g.mapAnonymous({ size: page }).close());
 limit('as', addressBytes() + (6 << 20)); // less than the stack of a thread
-told.threads = await later(g.populate(memory, { length: 64 * page, threads: 8 }));
+told.threads = await later(g.populate(memory, { length: 64 * page, threads: 64 })); // more than what is collected meanwhile
 limit('as', 'unlimited');
 told.again = await later(g.populate(memory, { length: 64 * page, threads: 8 }));
 memory.close();`);

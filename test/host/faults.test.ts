@@ -33,7 +33,7 @@ describe.skipIf(reason)(reason ? `faults (skipped: ${reason})` : 'faults', () =>
         choose: asked ? partChoice(asked) : shortChoice,
       });
       expect(rows.filter((row) => row.problem !== undefined)).toEqual([]);
-      expect(rows.length).toBeGreaterThan(1);
+      expect(rows.length).toBeGreaterThan(0);
       if (asked) writeSection(part, rows, `Linux ${release()}, ${process.arch}`);
       expect(different(part, rows)).toEqual([]);
     },
