@@ -53,6 +53,8 @@ export const unbreakable = {
   rt_sigaction: 'fails for wrong arguments, only',
   futex: 'the C library’s and the C++ library’s: no error of it reaches the addon',
   'pthread_create: futex': 'the C library’s: no error of it reaches the addon',
+  rt_sigreturn: 'the end of a signal handler: the kick of a vCPU, whose timer runs on after a run',
+  restart_syscall: 'the kernel’s own going on after a signal',
   sched_yield: 'cannot fail',
   getpid: 'cannot fail',
   gettid: 'cannot fail',
