@@ -3,6 +3,9 @@
 /** Libraries that make system calls on behalf of who called them. */
 const betweenUsAndKernel = /\/(libc|libstdc\+\+|libgcc_s|libm|libpthread|ld-linux-[\w-]+|libasan|libubsan)[-.][^/]*$/;
 
+/** Functions of the addon that several of its calls are made of: who called them is what counts. Compilers inline them or not. */
+const partsOfCalls = /^gm::(AddressRange::release|\(anonymous namespace\)::unmap)\(/;
+
 /** The requests of KVM, by the low 16 bits of their numbers. */
 const requests = new Map(
   Object.entries({
@@ -95,7 +98,9 @@ function originOf({ frames }) {
   for (const { module, symbol } of frames) {
     if (module.endsWith('.node')) {
       // A function of the C++ library may be a part of the addon, whose templates it is made of.
-      const own = frames.find((frame) => frame.module === module && /^gm::/.test(frame.symbol));
+      const own = frames.find(
+        (frame) => frame.module === module && /^gm::/.test(frame.symbol) && !partsOfCalls.test(frame.symbol),
+      );
       const name = (own?.symbol ?? symbol).replaceAll('(anonymous namespace)::', '');
       return { function: name.replace(/\(.*/s, ''), via };
     }
