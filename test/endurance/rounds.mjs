@@ -52,7 +52,7 @@ function withoutKvm(g) {
 }
 
 /** Plays rounds, and compares what is held from the first eighth on with what is held at the end. */
-export async function endure(g, rounds, tell = () => {}, until = Number.POSITIVE_INFINITY) {
+export async function endure(g, rounds, tell = () => {}, until = Number.POSITIVE_INFINITY, limit = rssLimit) {
   let kvm = false;
   try {
     g.Kvm.open().close();
@@ -82,7 +82,7 @@ export async function endure(g, rounds, tell = () => {}, until = Number.POSITIVE
   if (grown('threads') > 0) problems.push(`${grown('threads')} more threads`);
   // V8 maps and unmaps pages of its heap as it likes.
   if (grown('mappings') > 64) problems.push(`${grown('mappings')} more mappings`);
-  if (grown('rss') > rssLimit)
-    problems.push(`${Math.round(grown('rss') / 1024)} KiB more resident memory, ${rssLimit / 1024} are allowed`);
+  if (grown('rss') > limit)
+    problems.push(`${Math.round(grown('rss') / 1024)} KiB more resident memory, ${limit / 1024} are allowed`);
   return { rounds: done, kvm, looks, problems };
 }

@@ -8,7 +8,10 @@ import { settled } from './held.mjs';
 
 const together = 8;
 
-export async function endWorkers(library, count) {
+/** @param longest milliseconds that a worker goes on at most once it works */
+export async function endWorkers(library, count, longest = 30) {
+  // With the first worker of a process Node opens /dev/null for good.
+  await new Worker('', { eval: true }).terminate();
   const before = await settled();
   let terminated = 0;
   // Copies that faulted, and workers with a vCPU: a worker that is ended has no last word.
@@ -23,7 +26,7 @@ export async function endWorkers(library, count) {
       });
       worker.on('error', (error) => problems.push(`a worker threw ${error.stack}`));
       await new Promise((ready) => worker.once('message', ready).once('exit', ready));
-      await delay(Math.random() * 30);
+      await delay(Math.random() * longest);
       await worker.terminate();
       terminated++;
     }
