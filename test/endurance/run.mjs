@@ -14,9 +14,9 @@ const { values } = parseArgs({
 });
 const library = new URL('../../dist/index.js', import.meta.url).href;
 const g = await import(library);
-const shown = ({ rounds, seconds, fds, mappings, threads, rss }) =>
+const shown = ({ rounds, seconds, fds, mappings, threads, beside, heap }) =>
   console.log(
-    `${String(rounds).padStart(8)} rounds ${String(seconds).padStart(5)} s: ${fds} fds, ${mappings} mappings, ${threads} threads, ${(rss / 1048576).toFixed(1)} MiB resident`,
+    `${String(rounds).padStart(8)} rounds ${String(seconds).padStart(5)} s: ${fds} fds, ${mappings} mappings, ${threads} threads, ${(heap / 1048576).toFixed(1)} MiB of heap in use, ${(beside / 1048576).toFixed(1)} MiB resident beside it`,
   );
 const { rounds, kvm, problems: all } = await endure(g, Number(values.rounds), shown);
 const problems = values.sanitized ? all.filter((problem) => !/memory/.test(problem)) : all;

@@ -5,8 +5,6 @@ const library = 'file:///gmem/dist/index.js';
 
 /** Seconds of play. The machine is emulated: what takes a millisecond elsewhere takes a hundred there. */
 const seconds = 60;
-/** So few rounds see V8's heap grow once, by 8 MiB; what is left of a round shows in descriptors and mappings. */
-const youngHeap = 16 << 20;
 
 function test(name, run) {
   return { name: `unbreakable/${name}`, title: name, since: '', run };
@@ -38,13 +36,7 @@ async function fuzz(check) {
 async function rounds(check) {
   const { endure } = await import('/gmem/test/endurance/rounds.mjs');
   const g = await import(library);
-  const { rounds, kvm, problems, looks } = await endure(
-    g,
-    2000,
-    undefined,
-    performance.now() + seconds * 1000,
-    youngHeap,
-  );
+  const { rounds, kvm, problems, looks } = await endure(g, 2000, undefined, performance.now() + seconds * 1000);
   check.note?.(`${rounds} rounds with a guest; at the end ${JSON.stringify(looks.at(-1))}`);
   if (!kvm) throw new Error('there is no KVM in this machine');
   if (problems.length > 0) throw new Error(`${problems.join(', ')} after ${rounds} rounds`);
