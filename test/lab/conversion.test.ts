@@ -1,37 +1,18 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { expect, test } from 'vitest';
-import { inspectImage } from '../../lib/lab/image.ts';
 import type { CachedKernel } from '../../lib/lab/kernel-cache.ts';
-import type * as Machine from '../../lib/lab/machine.ts';
-import type * as Runner from '../../lib/smoke/runner.ts';
-import { describeLab } from './lab.ts';
-
-const dist = (path: string) => pathToFileURL(resolve('dist', path)).href;
+import { describeLab, runInLab } from './lab.ts';
 
 /** Runs the tests of a module inside a machine with this kernel; gives those that did not pass, and what the others noted. */
 async function runInside(kernel: CachedKernel, file: string, names: readonly string[], commandLine = '') {
-  // The compiled ones: the initramfs is made of dist/.
-  const { Lab } = (await import(dist('lab/machine.js'))) as typeof Machine;
-  const { runChecks } = (await import(dist('smoke/runner.js'))) as typeof Runner;
-  const lab = new Lab({
-    image: inspectImage(kernel.image),
-    cpus: 2,
-    memoryMiB: 1024,
-    numaNodes: 1,
-    accelerator: 'tcg',
-    commandLine,
-    bootSeconds: 180,
-    files: new Map([[`lab/${file}`, resolve('test/lab', file)]]),
-  });
-  const result = await runChecks({
+  const result = await runInLab({
+    kernel,
     checks: names.map((name) => ({ name, title: name, since: '' })),
-    device: '/dev/kvm',
-    timeoutSeconds: 300 + steps / 20,
-    tool: { name: 'test', version: '0' },
-    launch: lab.launch,
     catalogue: `/lab/${file}`,
+    files: [[`lab/${file}`, resolve('test/lab', file)]],
+    timeoutSeconds: 300 + steps / 20,
+    machine: { commandLine },
   });
   // A splat of the kernel is a result as well.
   expect(result.checks.length).toBeGreaterThanOrEqual(names.length);

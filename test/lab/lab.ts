@@ -1,8 +1,16 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { describe } from 'vitest';
 import { cacheDirectory } from '../../lib/lab/cache.ts';
+import { inspectImage } from '../../lib/lab/image.ts';
 import { type CachedKernel, cachedKernel } from '../../lib/lab/kernel-cache.ts';
+import type * as Machine from '../../lib/lab/machine.ts';
+import type { MachineOptions } from '../../lib/lab/machine.ts';
+import type { SuiteResult } from '../../lib/smoke/model.ts';
+import type * as Runner from '../../lib/smoke/runner.ts';
+import type { RunnerOptions } from '../../lib/smoke/runner.ts';
 
 function missing(names: readonly string[]): string | undefined {
   const kernels = names.map((name) => ({ name, kernel: cachedKernel(name) }));
@@ -40,4 +48,48 @@ export function emulatorsOf(folder: string): string[] {
   } catch {
     return []; // pgrep ends with 1 when there is none
   }
+}
+
+/** What {@link runInLab} runs, and in what machine. */
+export interface LabRun {
+  readonly kernel: Pick<CachedKernel, 'image' | 'modules'>;
+  readonly checks: RunnerOptions['checks'];
+  /** The module with the checks, where the machine has it. */
+  readonly catalogue: string;
+  /** What else the machine is to have, by path in there. */
+  readonly files: readonly (readonly [inside: string, outside: string])[];
+  readonly timeoutSeconds: number;
+  readonly machine?: Partial<MachineOptions>;
+  readonly options?: Partial<RunnerOptions>;
+}
+
+/** Runs the checks of a module inside a machine. */
+export async function runInLab(run: LabRun): Promise<SuiteResult> {
+  // The compiled ones: the initramfs is made of dist/.
+  const dist = (path: string) => pathToFileURL(resolve('dist', path)).href;
+  const { Lab } = (await import(dist('lab/machine.js'))) as typeof Machine;
+  const { runChecks } = (await import(dist('smoke/runner.js'))) as typeof Runner;
+  const { kernel, checks, catalogue, files, timeoutSeconds } = run;
+  const lab = new Lab({
+    image: inspectImage(kernel.image),
+    modules: kernel.modules,
+    cpus: 2,
+    memoryMiB: 1024,
+    numaNodes: 1,
+    accelerator: 'tcg',
+    commandLine: '',
+    bootSeconds: 300,
+    files: new Map(files),
+    ...run.machine,
+  });
+  const result = await runChecks({
+    checks,
+    device: '/dev/kvm',
+    timeoutSeconds,
+    tool: { name: 'test', version: '0' },
+    launch: lab.launch,
+    catalogue,
+    ...run.options,
+  });
+  return { ...result, lab: { image: kernel.image, ...lab.facts } };
 }

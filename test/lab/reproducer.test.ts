@@ -2,16 +2,12 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { inspectImage } from '../../lib/lab/image.ts';
 import type { CachedKernel } from '../../lib/lab/kernel-cache.ts';
-import type * as Machine from '../../lib/lab/machine.ts';
 import type { SuiteResult } from '../../lib/smoke/model.ts';
 import type * as Runner from '../../lib/smoke/runner.ts';
-import { describeLab } from './lab.ts';
+import { describeLab, runInLab } from './lab.ts';
 
-const dist = (path: string) => pathToFileURL(resolve('dist', path)).href;
 const folder = mkdtempSync(join(tmpdir(), 'gmem-reproducer-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -23,28 +19,13 @@ async function run(
   files: ReadonlyMap<string, string>,
   options: Partial<Runner.RunnerOptions> = {},
 ): Promise<SuiteResult> {
-  // The compiled ones: the initramfs is made of dist/.
-  const { Lab } = (await import(dist('lab/machine.js'))) as typeof Machine;
-  const { runChecks } = (await import(dist('smoke/runner.js'))) as typeof Runner;
-  const lab = new Lab({
-    image: inspectImage(kernel.image),
-    modules: kernel.modules,
-    cpus: 2,
-    memoryMiB: 1024,
-    numaNodes: 1,
-    accelerator: 'tcg',
-    commandLine: '',
-    bootSeconds: 180,
-    files: new Map([...files, [`lab/${module}`, resolve('test/lab', module)]]),
-  });
-  return runChecks({
+  return runInLab({
+    kernel,
     checks: names.map((name) => ({ name, title: name, since: '', knownBugs: ['B4'] })),
-    device: '/dev/kvm',
-    timeoutSeconds: 60,
-    tool: { name: 'test', version: '0' },
-    launch: lab.launch,
     catalogue: `/lab/${module}`,
-    ...options,
+    files: [...files, [`lab/${module}`, resolve('test/lab', module)]],
+    timeoutSeconds: 60,
+    options,
   });
 }
 
