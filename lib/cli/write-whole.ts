@@ -1,8 +1,10 @@
+import { randomBytes } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { removedAtEnd } from '../system/removed-at-end.ts';
 
 /**
  * Writes a file so that its name leads to all of the new contents or to what was there before, whatever happens meanwhile: a full
- * disk, an end by SIGKILL. What is no regular file, as /dev/stdout or a FIFO, is written to as it is.
+ * disk, an end by SIGKILL; and that nothing else is left. What is no regular file, as /dev/stdout or a FIFO, is written to as it is.
  *
  * @throws what the calls say: ENOSPC, EACCES …
  */
@@ -14,7 +16,8 @@ export function writeWhole(file: string, text: string): void {
   }
   // A symbolic link stays one.
   const target = there ? realpathSync(file) : file;
-  const partial = `${target}.${process.pid}.partial`;
+  const partial = `${target}.${randomBytes(6).toString('hex')}.partial`;
+  const release = removedAtEnd(partial);
   try {
     const fd = openSync(partial, 'wx', there ? there.mode & 0o777 : 0o666);
     try {
@@ -31,5 +34,7 @@ export function writeWhole(file: string, text: string): void {
     const { code } = error as NodeJS.ErrnoException;
     if (!there || !['EACCES', 'EPERM', 'EBUSY', 'EROFS'].includes(code ?? '')) throw error;
     writeFileSync(target, text);
+  } finally {
+    release();
   }
 }

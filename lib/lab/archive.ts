@@ -1,16 +1,16 @@
-import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { makeDirectory } from '../system/make-directory.ts';
 import { makeCacheDirectory } from './cache.ts';
 import { LabError } from './error.ts';
-import { spawnBound } from './process.ts';
+import { execBound, spawnBound } from './process.ts';
 
 /** Debian's suites that the lab takes kernels from: stable has the long-term kernel, backports the ones after it. */
 const suites = ['trixie', 'trixie-backports'];
 /** How long an index is taken for current, in milliseconds: kernels come out every few days. */
 const indexAge = 24 * 3600 * 1000;
+const helper = '/usr/lib/apt/apt-helper';
 const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
 /** How the archive is reached. */
@@ -25,7 +25,7 @@ export interface ArchiveOptions {
 
 function apt(tool: string, args: readonly string[]): string {
   try {
-    return execFileSync(tool, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 1 << 28 });
+    return execBound(tool, args, { stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 1 << 28 });
   } catch (error) {
     const { code, stderr } = error as NodeJS.ErrnoException & { stderr?: string };
     if (code === 'ENOENT')
@@ -127,14 +127,22 @@ export class Archive {
     return version;
   }
 
-  /** Downloads packages into a folder. Bytes that are there already are not fetched again. */
+  /** Downloads packages into a folder. What is there of them already is not fetched again. */
   async download(packages: readonly string[], directory: string): Promise<string[]> {
     this.#update();
     if (this.#options.offline)
       throw new LabError(`${packages.join(', ')}: not in the cache, and --offline forbids to fetch it`);
     makeDirectory(directory);
-    const shown = apt('apt-cache', [...this.#settings, 'show', '--no-all-versions', ...packages]);
-    const bytes = [...shown.matchAll(/^Size: (\d+)$/gm)].reduce((sum, [, size]) => sum + Number(size), 0);
+    const shown = apt('apt-get', [...this.#settings, 'download', '--print-uris', ...packages]);
+    const files = [...shown.matchAll(/^'(\S+)' (\S+) (\d+) (\S+)$/gm)].map(
+      ([, uri = '', name = '', size, digest = '']) => ({
+        uri,
+        path: join(directory, name),
+        size: Number(size),
+        digest,
+      }),
+    );
+    const bytes = files.reduce((sum, { size }) => sum + size, 0);
     this.#options.progress(`fetching ${packages.join(', ')} (${Math.round(bytes / 1e6)} MB)`);
     const started = performance.now();
     // APT writes what it has so far beside; progress is how much of that there is.
@@ -153,8 +161,9 @@ export class Archive {
     }, 5000);
     try {
       await new Promise<void>((resolve, reject) => {
-        const child = spawnBound('apt-get', [...this.#settings, '-q', 'download', ...packages], {
-          cwd: directory,
+        // `apt-get download` itself begins each file anew.
+        const wanted = files.flatMap(({ uri, path, digest }) => [uri, path, digest]);
+        const child = spawnBound(helper, [...this.#settings, '-q', 'download-file', ...wanted], {
           stdio: ['ignore', 'ignore', 'pipe'],
         });
         let said = '';
@@ -166,15 +175,15 @@ export class Archive {
           code === 0
             ? resolve()
             : reject(
-                new LabError(`fetching ${packages.join(', ')} failed: ${said.trim() || `apt-get ended with ${code}`}`),
+                new LabError(
+                  `fetching ${packages.join(', ')} failed: ${said.trim() || `${helper} ended with ${code}`}`,
+                ),
               ),
         );
       });
     } finally {
       clearInterval(timer);
     }
-    return readdirSync(directory)
-      .filter((name) => name.endsWith('.deb'))
-      .map((name) => join(directory, name));
+    return files.map(({ path }) => path);
   }
 }

@@ -8,7 +8,7 @@ import { locked, makeCacheDirectory } from './cache.ts';
 import { LabError } from './error.ts';
 import { type CachedKernel, cachedKernel, need, settle } from './kernel-cache.ts';
 import type { NamedKernel } from './kernel-names.ts';
-import { spawnBound } from './process.ts';
+import { execBound, spawnBound } from './process.ts';
 import { configOf, digestOf, patchesOf } from './recipes.ts';
 
 /** What a kernel's build calls for, and the Debian package that has it. */
@@ -113,8 +113,8 @@ async function sourceTree(series: string, options: ArchiveOptions): Promise<{ tr
     const root = join(partial, 'root');
     rmSync(root, { recursive: true, force: true });
     makeDirectory(root);
-    execFileSync('dpkg-deb', ['-x', files[0] as string, root]);
-    execFileSync('tar', ['-xf', join(root, `usr/src/linux-source-${series}.tar.xz`), '-C', root]);
+    execBound('dpkg-deb', ['-x', files[0] as string, root]);
+    execBound('tar', ['-xf', join(root, `usr/src/linux-source-${series}.tar.xz`), '-C', root]);
     rmSync(tree, { recursive: true, force: true });
     renameSync(join(root, `linux-source-${series}`), tree);
     writeFileSync(record, version);
@@ -130,7 +130,7 @@ async function sourceTree(series: string, options: ArchiveOptions): Promise<{ tr
 function ownTree(tree: string, patches: readonly string[]): string {
   const target = join(makeCacheDirectory('build'), 'source');
   rmSync(target, { recursive: true, force: true });
-  execFileSync('cp', ['-al', tree, target]);
+  execBound('cp', ['-al', tree, target]);
   for (const patch of patches)
     try {
       // It writes a new file and renames it, so that the file behind the link stays as it is.

@@ -1,8 +1,8 @@
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { compareReleases } from '../smoke/known-bugs.ts';
 import { Archive, type ArchiveOptions } from './archive.ts';
-import { locked, makeCacheDirectory } from './cache.ts';
+import { cacheDirectory, locked } from './cache.ts';
 import { LabError } from './error.ts';
 import type { Architecture } from './image.ts';
 import { type CachedKernel, cachedKernel, need, settle } from './kernel-cache.ts';
@@ -80,12 +80,16 @@ export function archiveKernels(options: ArchiveOptions): { series: string; archi
 /** Fetches a kernel of Debian's, unless it is in the cache. */
 export async function fetchKernel(kernel: NamedKernel, options: ArchiveOptions): Promise<CachedKernel> {
   const there = cachedKernel(kernel.name);
-  if (there) return there;
+  const partial = cacheDirectory('kernels', 'partial', kernel.name);
+  // One that was killed at its very end has left its packages.
+  if (there && !existsSync(partial)) return there;
   const waiting = () => options.progress(`waiting for another process that fetches ${kernel.name}`);
   return locked(`kernel-${kernel.name}`, waiting, async () => {
     const made = cachedKernel(kernel.name);
-    if (made) return made;
-    const partial = join(makeCacheDirectory('kernels', 'partial'), kernel.name);
+    if (made) {
+      rmSync(partial, { recursive: true, force: true });
+      return made;
+    }
     const packages = await locked('apt', waiting, async () => {
       const archive = new Archive(options);
       const names = findPackages(archive, kernel);

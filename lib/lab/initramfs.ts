@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import {
   closeSync,
   existsSync,
@@ -18,9 +18,11 @@ import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Assignment } from '../smoke/protocol.ts';
 import { makeDirectory } from '../system/make-directory.ts';
+import { removedAtEnd } from '../system/removed-at-end.ts';
 import { cacheDirectory, makeCacheDirectory } from './cache.ts';
 import { LabError } from './error.ts';
 import type { Architecture } from './image.ts';
+import { execBound } from './process.ts';
 import { makeScratch } from './scratch.ts';
 
 const packageRoot = fileURLToPath(new URL('../..', import.meta.url));
@@ -42,18 +44,15 @@ function archive(files: Files, output: string): void {
     const list = [...parents([...files.keys()]), ...files.keys(), 'dev', 'proc', 'sys', 'tmp'].join('\n');
     const fd = openSync(output, 'w');
     try {
-      const { status, stderr, error } = spawnSync(
-        'cpio',
-        ['--create', '--format=newc', '--dereference', '--quiet', '--owner=0:0'],
-        {
-          cwd: stage,
-          input: list,
-          stdio: ['pipe', fd, 'pipe'],
-        },
-      );
-      if (error)
-        throw new LabError(`cpio cannot be started (${error.message})`, 'Install it (Debian: apt-get install cpio)');
-      if (status !== 0) throw new LabError(`cpio failed: ${String(stderr).trim()}`);
+      execBound('cpio', ['--create', '--format=newc', '--dereference', '--quiet', '--owner=0:0'], {
+        cwd: stage,
+        input: list,
+        stdio: ['pipe', fd, 'pipe'],
+      });
+    } catch (error) {
+      const { code, stderr } = error as NodeJS.ErrnoException & { stderr?: string };
+      if (code === 'ENOENT') throw new LabError('cpio is not here', 'Install it (Debian: apt-get install cpio)');
+      throw new LabError(`cpio failed: ${stderr?.trim()}`);
     } finally {
       closeSync(fd);
     }
@@ -164,12 +163,14 @@ function base(architecture: Architecture): string {
     utimesSync(path, new Date(), new Date()); // in use
     return path;
   }
-  const partial = `${path}.${process.pid}`;
+  const partial = `${path}.${randomBytes(6).toString('hex')}`;
+  const release = removedAtEnd(partial);
   try {
     archive(files, partial);
     renameSync(partial, path);
   } finally {
     rmSync(partial, { force: true });
+    release();
   }
   // Each checkout and each build makes its own; another run may be about to boot one that it has just found.
   const old = Date.now() - keepUnused;
@@ -267,7 +268,7 @@ export function makeInitramfs(
   archive(own, overlay);
   const path = join(directory, 'initramfs.cpio');
   // The kernel unpacks archives that follow one another, one over the other.
-  execFileSync('cat', [base(architecture), overlay], { stdio: ['ignore', openSync(path, 'w'), 'inherit'] });
+  execBound('cat', [base(architecture), overlay], { stdio: ['ignore', openSync(path, 'w'), 'inherit'] });
   for (const name of readdirSync(directory))
     if (name.endsWith('.ko') || name === 'own.cpio') rmSync(join(directory, name));
   return { path, modules: modules.map((file) => basename(file).replace(/\.ko$/, '')) };

@@ -8,6 +8,7 @@ import { complaintsIn, consoleLines, tail } from './console.ts';
 import { LabError } from './error.ts';
 import { configurationOf, type Image } from './image.ts';
 import { hostArchitecture, makeInitramfs } from './initramfs.ts';
+import { bound } from './process.ts';
 import { makeScratch } from './scratch.ts';
 
 /** How lab machines are made. */
@@ -245,14 +246,9 @@ export class Lab {
       await new Promise<void>((resolve, reject) => server.on('error', reject).listen(socket, resolve));
       this.#boots++;
       const emulator = emulators[image.architecture];
-      // SIGKILL of this process, which no handler sees, must not leave QEMU behind either.
-      qemu = spawn(
-        'setpriv',
-        ['--pdeathsig', 'KILL', emulator, ...qemuArguments(this.#options, initramfs.path, socket)],
-        {
-          stdio: ['ignore', 'pipe', 'pipe'],
-        },
-      );
+      qemu = spawn(...bound('KILL', emulator, qemuArguments(this.#options, initramfs.path, socket)), {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
       limit(bootSeconds, `had not come to the first check after ${bootSeconds} s`);
       if (stop.aborted) kill();
       stop.addEventListener('abort', kill, { once: true });

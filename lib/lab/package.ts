@@ -1,9 +1,9 @@
-import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeDirectory } from '../system/make-directory.ts';
 import { LabError } from './error.ts';
 import { ImageError } from './image.ts';
+import { execBound } from './process.ts';
 
 /** What a Debian kernel package holds. */
 export interface KernelFiles {
@@ -16,7 +16,7 @@ export function unpackKernel(packages: readonly string[], directory: string): Ke
   makeDirectory(directory);
   for (const file of packages) {
     try {
-      execFileSync('dpkg-deb', ['-x', file, directory], { stdio: ['ignore', 'ignore', 'pipe'] });
+      execBound('dpkg-deb', ['-x', file, directory], { stdio: ['ignore', 'ignore', 'pipe'] });
     } catch (error) {
       const { code, stderr } = error as NodeJS.ErrnoException & { stderr?: Buffer };
       if (code === 'ENOENT')

@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -19,6 +19,7 @@ import { writeWhole } from '../../lib/cli/write-whole.ts';
 import { makeScratch } from '../../lib/lab/scratch.ts';
 import { makeDirectory } from '../../lib/system/make-directory.ts';
 
+const compiled = (path: string) => JSON.stringify(new URL(`../../dist/${path}`, import.meta.url).href);
 const folder = realpathSync(mkdtempSync(join(tmpdir(), 'gmem-test-')));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -48,9 +49,7 @@ describe('writeWhole', () => {
     mkdirSync(place);
     const file = join(place, 'report');
     writeWhole(file, 'before');
-    const module = new URL('../../lib/cli/write-whole.ts', import.meta.url);
-    const compiled = module.href.replace('/lib/', '/dist/').replace(/ts$/, 'js');
-    const source = `import { writeWhole } from ${JSON.stringify(compiled)};
+    const source = `import { writeWhole } from ${compiled('cli/write-whole.js')};
 process.on('SIGXFSZ', () => {});
 try { writeWhole(${JSON.stringify(file)}, 'x'.repeat(1 << 20)); } catch ({ code }) { console.log(code); }`;
     const command = 'ulimit -f 64; exec "$0" --input-type=module -e "$1"';
@@ -59,6 +58,35 @@ try { writeWhole(${JSON.stringify(file)}, 'x'.repeat(1 << 20)); } catch ({ code 
     expect(readFileSync(file, 'utf8')).toBe('before');
     expect(readdirSync(place)).toEqual(['report']);
   });
+
+  test.skipIf(spawnSync('strace', ['-V']).error).each(['openat', 'write', 'fsync'])(
+    'leaves what was there, and nothing else, when it is killed at %s',
+    async (call) => {
+      const place = join(folder, `killed-at-${call}`);
+      mkdirSync(place);
+      const file = join(place, 'report');
+      writeWhole(file, 'before');
+      const source = `import { writeWhole } from ${compiled('cli/write-whole.js')}; writeWhole(${JSON.stringify(file)}, 'after');`;
+      // Node itself opens and writes before: which call it is, a first run tells.
+      const program = [process.execPath, '--input-type=module', '-e', source];
+      const log = join(folder, `${call}.log`);
+      const traced = ['-y', '-o', log, '-e', 'trace=openat,write,fsync'];
+      spawnSync('strace', [...traced, ...program]);
+      const of = (line: string) => line.startsWith(`${call}(`);
+      const calls = readFileSync(log, 'utf8').split('\n').filter(of);
+      const nth = calls.findIndex((line) => line.includes('.partial')) + 1;
+      expect(nth, calls.join('\n')).toBeGreaterThan(0);
+      writeWhole(file, 'before');
+      const kill = ['-e', `trace=${call}`, '-e', `inject=${call}:signal=KILL:when=${nth}`];
+      const { signal } = spawnSync('strace', ['-o', '/dev/null', ...kill, ...program]);
+      expect(signal).toBe('SIGKILL');
+      for (let i = 0; i < 100 && readdirSync(place).length > 1; i++) await new Promise((go) => setTimeout(go, 50));
+      expect({ names: readdirSync(place), text: readFileSync(file, 'utf8') }).toEqual({
+        names: ['report'],
+        text: 'before',
+      });
+    },
+  );
 });
 
 describe('makeDirectory', () => {
@@ -85,8 +113,7 @@ describe('makeScratch', () => {
   });
 
   test.each(['SIGKILL', 'SIGTERM'] as const)('removes the folder when its process ends by %s', async (signal) => {
-    const module = new URL('../../dist/lab/scratch.js', import.meta.url).href;
-    const source = `import { makeScratch } from ${JSON.stringify(module)};
+    const source = `import { makeScratch } from ${compiled('lab/scratch.js')};
 const { path } = makeScratch('gmem-test-scratch-');
 console.log(path);
 setInterval(() => {}, 1000);`;
