@@ -14,7 +14,7 @@ export function exportedViews(steps: readonly ConversionStep[]): Trace[] {
   return steps.flatMap((step) => {
     if (step.op !== 'fileAttributes' || !step.value) return [];
     const { guestMemfd } = step;
-    return guestMemfd.openMappings().flatMap((mapping) =>
+    return guestMemfd.usedMappings().flatMap((mapping) =>
       mapping.openViews().map(({ offset, length }) => ({
         guestMemfd,
         offset: Number(mapping.fileOffset) + offset,

@@ -2,6 +2,7 @@ import { flag, options, type U64, u32, u64 } from './arguments.ts';
 import { FallocateMode, GuestMemfdFlag, MapFlag, MemoryAttribute } from './constants.ts';
 import { checked, KvmError } from './errors.ts';
 import { type MapOptions, Mapping } from './mapping.ts';
+import { UsedMappings } from './mapping-uses.ts';
 import { type FileStat, readFacts } from './memory-file.ts';
 import { native } from './native.ts';
 import type { PagePin } from './page-pin.ts';
@@ -22,7 +23,7 @@ export class GuestMemfd extends FdResource {
   readonly size: U64;
   /** The {@link GuestMemfdFlag}s it was made with. */
   readonly flags: U64;
-  readonly #mappings = new Set<WeakRef<Mapping>>();
+  readonly #usedMappings = new UsedMappings();
   readonly #attributes: RangeMap<number>;
 
   /** @internal */
@@ -55,16 +56,14 @@ export class GuestMemfd extends FdResource {
     const { offset = 0, length, populate = false, flags = MapFlag.SHARED } = options('options', given);
     const from = u64('offset', offset);
     const rest = BigInt(this.size) - BigInt(from);
-    const mapping = Mapping.create(
+    return Mapping.create(
       this.fd,
       from,
       length === undefined ? (rest > 0n ? rest : 0n) : length,
       (u32('flags', flags) | (flag('populate', populate) ? MapFlag.POPULATE : 0)) >>> 0,
       given,
+      this.#usedMappings,
     );
-    this.openMappings(); // forgets those that are gone
-    this.#mappings.add(new WeakRef(mapping));
-    return mapping;
   }
 
   /**
@@ -155,29 +154,19 @@ export class GuestMemfd extends FdResource {
     return errnoIsFault(native.guestMemfdProbeMemoryAttributes(this.handle));
   }
 
-  /** @internal The mappings made through this object that are still open. */
-  openMappings(): Mapping[] {
-    const open: Mapping[] = [];
-    for (const weak of this.#mappings) {
-      const mapping = weak.deref();
-      if (mapping && !mapping.closed) open.push(mapping);
-      // A pin outlives its mapping.
-      else if (!mapping || mapping.openPins().length === 0) this.#mappings.delete(weak);
-    }
-    return open;
+  /** @internal The mappings made through this object that are open and have been given views, pins or memslots. */
+  usedMappings(): Mapping[] {
+    return this.#usedMappings.open();
   }
 
   /** @internal The pins of pages of this file, also those made through mappings that are closed by now. */
   openPins(): { pin: PagePin; offset: number }[] {
-    return [...this.#mappings].flatMap((weak) => {
-      const mapping = weak.deref();
-      return mapping ? mapping.openPins().map((pin) => ({ pin, offset: Number(mapping.fileOffset) + pin.offset })) : [];
-    });
+    return this.#usedMappings.openPins();
   }
 
   /** Detaches the views of all mappings of this file that touch a range of it: see {@link Mapping.detachViews}. */
   detachViews(offset: U64, size: U64): void {
-    for (const mapping of this.openMappings()) {
+    for (const mapping of this.usedMappings()) {
       const begin = BigInt(offset) - mapping.fileOffset;
       const end = begin + BigInt(size);
       const from = begin > 0n ? begin : 0n;

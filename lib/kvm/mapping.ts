@@ -2,6 +2,7 @@ import { bytes, flag, i32, options, range, rangeError, typeError, type U64, u32,
 import { Advice, MapFlag, Protection } from './constants.ts';
 import { checked, errnoName, MemoryAccessError } from './errors.ts';
 import { ForkedChild } from './forked-child.ts';
+import { MappingUses, type TrackedView, type UsedMappings } from './mapping-uses.ts';
 import { type Handle, native, pageSize } from './native.ts';
 import { PagePin } from './page-pin.ts';
 import { KernelResource, type Owned, owned } from './resource.ts';
@@ -22,18 +23,6 @@ export interface PolicyAt {
   /** One of {@link MemoryPolicy}, possibly with mode flags in the high bits. */
   readonly mode: number;
   readonly nodes: readonly number[];
-}
-
-interface TrackedView {
-  readonly buffer: WeakRef<ArrayBuffer>;
-  readonly offset: number;
-  readonly length: number;
-}
-
-interface SlotAt {
-  readonly mappingOffset: number;
-  readonly guestPhysAddr: U64;
-  readonly size: U64;
 }
 
 /**
@@ -57,6 +46,9 @@ const mappingOfView = new WeakMap<ArrayBuffer, Mapping>();
 
 const anonymous = -1;
 
+/** Where the newest mapping lies: a number of 64 bits comes faster from an array than as a result. */
+const mappedAt = new BigUint64Array(1);
+
 /** MADV_HWPOISON (2.6.32) and MADV_GUARD_INSTALL (6.13). */
 const inaccessible: readonly number[] = [100, 102];
 
@@ -76,17 +68,29 @@ export class Mapping extends KernelResource {
   readonly fileOffset: bigint;
   /** The {@link MapFlag}s that it was made with. */
   readonly flags: number;
-  readonly #views = new Map<number, TrackedView>();
-  #nextView = 1;
-  readonly #pins = new Set<WeakRef<PagePin>>();
-  readonly #slots = new Map<string, SlotAt>();
+  readonly #usedMappings: UsedMappings | undefined;
+  #uses: MappingUses | undefined;
 
-  private constructor(handle: Owned, length: number, fileOffset: bigint, flags: number) {
+  private constructor(
+    handle: Owned,
+    length: number,
+    fileOffset: bigint,
+    flags: number,
+    usedMappings: UsedMappings | undefined,
+  ) {
     super(handle);
-    this.address = native.mappingAddress(this.handle);
+    this.address = mappedAt[0] ?? 0n;
     this.length = length;
     this.fileOffset = fileOffset;
     this.flags = flags;
+    this.#usedMappings = usedMappings;
+  }
+
+  #use(): MappingUses {
+    if (this.#uses) return this.#uses;
+    this.#usedMappings?.add(this);
+    this.#uses = new MappingUses();
+    return this.#uses;
   }
 
   /**
@@ -94,8 +98,16 @@ export class Mapping extends KernelResource {
    * their options into a new object takes longer than all else that is not the kernel's.
    *
    * @internal
+   * @param usedMappings of the file, which the mapping joins when it has views or pins
    */
-  static create(fd: number, offset: U64, length: U64, flags: number, given: MapOptions): Mapping {
+  static create(
+    fd: number,
+    offset: U64,
+    length: U64,
+    flags: number,
+    given: MapOptions,
+    usedMappings?: UsedMappings,
+  ): Mapping {
     const { protection = Protection.READ | Protection.WRITE, alignment = 0, guard = false } = given;
     const args = {
       fd,
@@ -111,13 +123,22 @@ export class Mapping extends KernelResource {
     const align = u64('alignment', alignment);
     if (align !== 0 && BigInt(align) & (BigInt(align) - 1n)) throw rangeError('alignment', 'a power of two', alignment);
     const handle = owned(
-      native.map(fd, args.offset, args.length, args.protection, args.flags, align, flag('guard', guard) ? 1 : 0),
+      native.map(
+        fd,
+        args.offset,
+        args.length,
+        args.protection,
+        args.flags,
+        align,
+        flag('guard', guard) ? 1 : 0,
+        mappedAt,
+      ),
       'mmap',
       args,
     );
     // What could be mapped is far below 2^53.
     const pages = Math.ceil(Number(args.length) / pageSize);
-    return new Mapping(handle, pages * pageSize, BigInt(args.offset), args.flags);
+    return new Mapping(handle, pages * pageSize, BigInt(args.offset), args.flags, usedMappings);
   }
 
   /**
@@ -189,12 +210,7 @@ export class Mapping extends KernelResource {
   }
 
   #accessError(operation: string, at: number, done: number): MemoryAccessError {
-    for (const slot of this.#slots.values()) {
-      const within = at - slot.mappingOffset;
-      if (within >= 0 && BigInt(within) < BigInt(slot.size))
-        return new MemoryAccessError(operation, at, done, BigInt(slot.guestPhysAddr) + BigInt(within));
-    }
-    return new MemoryAccessError(operation, at, done);
+    return new MemoryAccessError(operation, at, done, this.#uses?.guestPhysAddr(at));
   }
 
   /**
@@ -221,9 +237,10 @@ export class Mapping extends KernelResource {
         throw this.#accessError('view', at, 0);
       checked(result, 'madvise', { offset: begin, length: end - begin, advice: Advice.POPULATE_WRITE });
     }
-    const number = this.#nextView++;
+    const uses = this.#use();
+    const number = uses.nextView();
     const buffer = native.mappingView(handle, number, at, count);
-    this.#views.set(number, { buffer: new WeakRef(buffer), offset: at, length: count });
+    uses.views.set(number, { buffer: new WeakRef(buffer), offset: at, length: count });
     mappingOfView.set(buffer, this);
     return buffer;
   }
@@ -235,7 +252,7 @@ export class Mapping extends KernelResource {
   detachViews(offset: U64 = 0, length?: U64): void {
     const { handle } = this;
     const [at, count] = range(offset, length, this.length);
-    for (const [number, view] of this.#views) {
+    for (const [number, view] of this.#uses?.views ?? []) {
       if (view.offset >= at + count || at >= view.offset + view.length) continue;
       if (this.#detach(handle, number, view)) continue;
       const from = Math.max(at, view.offset);
@@ -247,13 +264,13 @@ export class Mapping extends KernelResource {
   #detach(handle: Handle, number: number, view: TrackedView): boolean {
     const buffer = view.buffer.deref();
     const gone = native.mappingDetachView(handle, number, buffer && detachable(buffer));
-    if (gone) this.#views.delete(number);
+    if (gone) this.#uses?.views.delete(number);
     return gone;
   }
 
   protected override beforeClose(handle: Handle): void {
-    for (const [number, view] of this.#views) this.#detach(handle, number, view);
-    this.#views.clear();
+    for (const [number, view] of this.#uses?.views ?? []) this.#detach(handle, number, view);
+    this.#uses?.views.clear();
   }
 
   /**
@@ -350,8 +367,7 @@ export class Mapping extends KernelResource {
       at,
       count,
     );
-    this.openPins(); // forgets those that are gone
-    this.#pins.add(new WeakRef(pin));
+    this.#use().addPin(pin);
     return pin;
   }
 
@@ -368,20 +384,12 @@ export class Mapping extends KernelResource {
 
   /** @internal */
   openPins(): PagePin[] {
-    const open: PagePin[] = [];
-    for (const weak of this.#pins) {
-      const pin = weak.deref();
-      if (pin && !pin.closed) open.push(pin);
-      else this.#pins.delete(weak);
-    }
-    return open;
+    return this.#uses?.openPins() ?? [];
   }
 
   /** @internal The views that have not been detached, as ranges of the mapping. */
   openViews(): { offset: number; length: number }[] {
-    return [...this.#views.values()]
-      .filter(({ buffer }) => buffer.deref() !== undefined)
-      .map(({ offset, length }) => ({ offset, length }));
+    return this.#uses?.openViews() ?? [];
   }
 
   /**
@@ -413,25 +421,13 @@ export class Mapping extends KernelResource {
 
   /** @internal A slot of a VM begins at `mappingOffset`: for the guest physical address in errors. */
   enterSlot(vm: object, slot: number, mappingOffset: number, guestPhysAddr: U64, size: U64): void {
-    this.#slots.set(slotKey(vm, slot), { mappingOffset, guestPhysAddr, size });
+    this.#use().enterSlot(vm, slot, { mappingOffset, guestPhysAddr, size });
   }
 
   /** @internal */
   leaveSlot(vm: object, slot: number): void {
-    this.#slots.delete(slotKey(vm, slot));
+    this.#uses?.leaveSlot(vm, slot);
   }
-}
-
-const vmNumbers = new WeakMap<object, number>();
-let nextVmNumber = 1;
-
-function slotKey(vm: object, slot: number): string {
-  let number = vmNumbers.get(vm);
-  if (number === undefined) {
-    number = nextVmNumber++;
-    vmNumbers.set(vm, number);
-  }
-  return `${number}:${slot}`;
 }
 
 /**

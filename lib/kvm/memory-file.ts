@@ -2,6 +2,7 @@ import { i32, options, text, type U64, u32, u64 } from './arguments.ts';
 import { FallocateMode, MapFlag, OpenFlag } from './constants.ts';
 import { checked } from './errors.ts';
 import { type MapOptions, Mapping } from './mapping.ts';
+import { UsedMappings } from './mapping-uses.ts';
 import { native, pageSize } from './native.ts';
 import { FdResource, type Owned, owned } from './resource.ts';
 
@@ -40,7 +41,7 @@ export function readFacts(facts: (words: BigUint64Array) => number): FileStat {
  * using memory = file.map();
  */
 export class MemoryFile extends FdResource {
-  readonly #mappings = new Set<WeakRef<Mapping>>();
+  readonly #usedMappings = new UsedMappings();
 
   private constructor(handle: Owned) {
     super(handle);
@@ -88,20 +89,10 @@ export class MemoryFile extends FdResource {
     const args = { size: u64('size', size) };
     checked(native.memoryFileResize(this.handle, args.size), 'ftruncate', args);
     const pages = (BigInt(args.size) + BigInt(pageSize) - 1n) / BigInt(pageSize);
-    for (const mapping of this.#openMappings()) {
+    for (const mapping of this.#usedMappings.open()) {
       const end = pages * BigInt(pageSize) - mapping.fileOffset;
       if (end < BigInt(mapping.length)) mapping.detachViews(end > 0n ? end : 0n);
     }
-  }
-
-  #openMappings(): Mapping[] {
-    const open: Mapping[] = [];
-    for (const weak of this.#mappings) {
-      const mapping = weak.deref();
-      if (mapping && !mapping.closed) open.push(mapping);
-      else this.#mappings.delete(weak);
-    }
-    return open;
   }
 
   /**
@@ -123,10 +114,7 @@ export class MemoryFile extends FdResource {
     const { offset = 0, length, flags = MapFlag.SHARED } = options('options', given);
     const from = u64('offset', offset);
     const bytes = length === undefined ? Math.max(0, Number(this.stat().size) - Number(from)) : length;
-    const mapping = Mapping.create(this.fd, from, bytes, flags, given);
-    this.#openMappings(); // forgets those that are gone
-    this.#mappings.add(new WeakRef(mapping));
-    return mapping;
+    return Mapping.create(this.fd, from, bytes, flags, given, this.#usedMappings);
   }
 
   /**

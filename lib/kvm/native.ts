@@ -76,8 +76,16 @@ export interface Native {
   populateOutcome(job: Handle, words: BigUint64Array): number;
   probeAffinity(cpus: Uint32Array): number;
 
-  map(fd: number, offset: U64, length: U64, protection: number, flags: number, alignment: U64, guard: number): Handle;
-  mappingAddress(mapping: Handle): bigint;
+  map(
+    fd: number,
+    offset: U64,
+    length: U64,
+    protection: number,
+    flags: number,
+    alignment: U64,
+    guard: number,
+    address: BigUint64Array,
+  ): Handle;
   mappingRead(mapping: Handle, offset: U64, into: Uint8Array): number;
   mappingWrite(mapping: Handle, offset: U64, from: Uint8Array): number;
   mappingFill(mapping: Handle, offset: U64, length: U64, value: number): number;

@@ -48,7 +48,6 @@ const silent = [
   'guestProgram',
   'pageSize',
   'dieWithParent',
-  'mappingAddress',
   'mappingView',
   'mappingDetachView',
   'pinKind',

@@ -3,7 +3,7 @@
 namespace gm {
 namespace {
 
-/// (fd or -1, offset, length, protection, flags, alignment, 1 for a guard page)
+/// (fd or -1, offset, length, protection, flags, alignment, 1 for a guard page, a word to be filled with the address)
 Napi::Value map(const Call& call) {
     auto mapping = Mapping::map({.fd = call.i32(0),
                                  .offset = call.u64(1),
@@ -16,12 +16,8 @@ Napi::Value map(const Call& call) {
         return call.give(-mapping.error);
     auto entry = std::make_shared<MappingEntry>();
     entry->mapping = std::move(*mapping);
+    call.array<std::uintptr_t>(7).front() = reinterpret_cast<std::uintptr_t>(entry->mapping->base());
     return call.give(call.environment().add(std::move(entry)));
-}
-
-Napi::Value address(const Call& call) {
-    return Napi::BigInt::New(call.env(),
-                             static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(call.mapping(0).base())));
 }
 
 /// A range that lib/kvm has checked must lie inside once more: this is the last place before the memory.
@@ -183,7 +179,6 @@ Napi::Value detach_view(const Call& call) {
 
 constexpr Export exports[] = {
     {"map", map},
-    {"mappingAddress", address},
     {"mappingRead", read},
     {"mappingWrite", write},
     {"mappingFill", fill},

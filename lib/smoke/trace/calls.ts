@@ -96,7 +96,16 @@ export const callDescriptions: Readonly<Record<CallName, CallDescription>> = {
 
   map: {
     call: 'mmap',
-    fields: [descriptor, offset, length, protection, ['flags', { bits: MapFlag }], ['alignment', 'hex']],
+    fields: [
+      descriptor,
+      offset,
+      length,
+      protection,
+      ['flags', { bits: MapFlag }],
+      ['alignment', 'hex'],
+      ['guard', 'hidden'],
+      ['address', 'hidden'],
+    ],
     creates: 'map',
   },
   mappingRead: { call: 'read memory', fields: [mapping, offset, ['bytes', 'out']], access: true },

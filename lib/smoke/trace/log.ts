@@ -60,11 +60,11 @@ function capture(value: unknown, whole: boolean): unknown {
 }
 
 /** Which descriptor or address a new object has. */
-function createdBy({ name, result }: NativeCall): number | bigint | undefined {
+function createdBy({ name, args, result }: NativeCall): number | bigint | undefined {
   const { creates } = callDescriptions[name];
   if (!creates || typeof result !== 'number' || result < 0) return undefined;
   if (creates === 'pin' || creates === 'child') return undefined;
-  return creates === 'map' ? unobserved.mappingAddress(result) : unobserved.fd(result);
+  return creates === 'map' ? (args[7] as BigUint64Array)[0] : unobserved.fd(result);
 }
 
 /** The descriptor that a call was given beside its own object: it may be none of the library's. */
