@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { accessSync, constants, readFileSync } from 'node:fs';
+import { accessSync, constants, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { expect, test } from 'vitest';
 import * as library from '../../lib/index.ts';
@@ -17,6 +18,12 @@ test('the package in one module has everything that the library exports', async 
   mapping.close();
   file.close();
   expect(() => mapping.read(0, 1)).toThrow('this Mapping is closed');
+});
+
+test('what is bundled imports nothing of Node, which would load what nobody uses', () => {
+  for (const folder of ['dist/bundle', 'dist/gmem'])
+    for (const name of readdirSync(folder).filter((file) => file.endsWith('.js')))
+      expect(readFileSync(join(folder, name), 'utf8'), name).not.toMatch(/^import .* from "node:/m);
 });
 
 test('gmem in few modules says what it says in many', () => {
