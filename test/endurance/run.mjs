@@ -10,8 +10,11 @@ const { values } = parseArgs({
     workers: { type: 'string', default: '40' },
     // Under ASan, which keeps what is freed for a while: then LSan judges memory, and not its size.
     sanitized: { type: 'boolean', default: false },
+    // An addon that leaks, to see that LSan tells of it.
+    leak: { type: 'string' },
   },
 });
+if (values.leak) process.dlopen({ exports: {} }, values.leak);
 const library = new URL('../../dist/index.js', import.meta.url).href;
 const g = await import(library);
 const shown = ({ rounds, seconds, fds, mappings, threads, beside, heap }) =>
