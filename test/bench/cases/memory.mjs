@@ -11,14 +11,27 @@ function memfd(size) {
   return file;
 }
 
+/** A memfd of so many bytes, and all of it mapped. */
+function mapped(size) {
+  const file = memfd(size);
+  const mapping = file.map();
+  return {
+    file,
+    mapping,
+    close() {
+      mapping.close();
+      file.close();
+    },
+  };
+}
+
 /** read() or write() of so many bytes against memcpy(). */
 const copy = (direction, length, shown, bar) => ({
   name: `${direction}-${shown.replace(' ', '').toLowerCase()}`,
   title: `mapping.${direction} ${shown}`,
   bars: [bar],
   open({ baseline }) {
-    const file = memfd(length);
-    const mapping = file.map();
+    const { mapping, close } = mapped(length);
     const bytes = new Uint8Array(length).fill(1);
     mapping.fill(2);
     return {
@@ -33,10 +46,7 @@ const copy = (direction, length, shown, bar) => ({
               },
         memcpy: baseline.contestant(direction, length),
       },
-      close() {
-        mapping.close();
-        file.close();
-      },
+      close,
     };
   },
 });
@@ -59,8 +69,7 @@ const viewLoop = {
   bars: [{ against: 'ArrayBuffer', most: 1.02 }],
   open({ quick }) {
     const length = quick ? 4 * MiB : 64 * MiB;
-    const file = memfd(length);
-    const mapping = file.map();
+    const { mapping, close } = mapped(length);
     const view = new Uint32Array(mapping.view());
     const own = new Uint32Array(length / 4);
     // Written, so that either has pages of its own.
@@ -71,10 +80,7 @@ const viewLoop = {
     };
     return {
       contestants: { ours: contestant(view), ArrayBuffer: contestant(own) },
-      close() {
-        mapping.close();
-        file.close();
-      },
+      close,
     };
   },
 };
@@ -117,8 +123,7 @@ const fileCalls = [
     title: 'punch 1 page of a memfd + touch it',
     bars: [{ against: 'C', most: 1.25 }],
     open({ baseline }) {
-      const file = memfd(page);
-      const mapping = file.map();
+      const { file, mapping, close } = mapped(page);
       const view = new Uint8Array(mapping.view());
       return {
         contestants: {
@@ -130,10 +135,7 @@ const fileCalls = [
           },
           C: baseline.contestant('memfd-punch-touch'),
         },
-        close() {
-          mapping.close();
-          file.close();
-        },
+        close,
       };
     },
   },
