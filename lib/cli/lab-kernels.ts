@@ -63,18 +63,20 @@ export async function interruptible(action: () => Promise<number>): Promise<numb
   try {
     return await action();
   } finally {
+    // What came while a program ran to its end, as unpackers do, is heard of now.
+    await new Promise((heard) => setImmediate(heard));
     process.off('SIGINT', stop).off('SIGTERM', stop);
   }
 }
 
-function list(options: ArchiveOptions, io: Io): void {
+async function list(options: ArchiveOptions, io: Io): Promise<void> {
   const cached = cachedKernels();
   io.stdout.write(`In the cache (${cacheDirectory('kernels')}):\n`);
   for (const kernel of cached) io.stdout.write(`  ${kernel.name.padEnd(24)} ${kernel.version}\n`);
   if (cached.length === 0) io.stdout.write('  nothing\n');
   let known: string[];
   try {
-    known = archiveKernels(options).map(
+    known = (await archiveKernels(options)).map(
       ({ series, architecture }) => `debian-${series}${architecture === 'aarch64' ? '-arm64' : ''}`,
     );
   } catch (error) {
@@ -117,7 +119,7 @@ export async function labKernelsCommand(argv: readonly string[], io: Io): Promis
   };
   try {
     return await interruptible(async () => {
-      if (command === 'list') list(options, io);
+      if (command === 'list') await list(options, io);
       else if (command === 'fetch') {
         if (names.length === 0)
           throw new UsageError('gmem lab kernels fetch takes names; gmem lab kernels list shows them');

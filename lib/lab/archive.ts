@@ -39,6 +39,23 @@ function apt(tool: string, args: readonly string[]): string {
   }
 }
 
+/** Runs what fetches, to its end or ours. */
+function fetching(what: string, program: string, args: readonly string[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawnBound(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+    });
+    child.on('error', reject);
+    child.on('close', (code) =>
+      code === 0
+        ? resolve()
+        : reject(new LabError(`fetching ${what} failed: ${said.trim() || `${program} ended with ${code}`}`)),
+    );
+  });
+}
+
 /** The Debian mirror that apt uses on this machine. */
 function configuredMirror(): string {
   const uris = apt('apt-get', ['indextargets', '--format', '$(REPO_URI)', 'Created-By: Packages']).split('\n');
@@ -85,7 +102,7 @@ export class Archive {
   }
 
   /** Fetches the suites' indexes, unless they are fresh. */
-  #update(): void {
+  async #update(): Promise<void> {
     if (this.#ready) return;
     const directory = this.#directory;
     const lists = join(directory, 'lists');
@@ -103,7 +120,7 @@ export class Archive {
         join(directory, 'sources.list'),
         suites.map((suite) => `deb ${key}${mirror} ${suite} main\n`).join(''),
       );
-      apt('apt-get', [...this.#settings, '-q', 'update']);
+      await fetching('the index of the archive', 'apt-get', [...this.#settings, '-q', 'update']);
       writeFileSync(stamp, '');
     }
     if (!existsSync(lists)) throw new LabError(`the index of the archive is not in ${lists}`);
@@ -111,16 +128,16 @@ export class Archive {
   }
 
   /** Names of the packages that begin with a text, for one architecture ('amd64', 'arm64', 'all'). */
-  names(beginning: string): string[] {
-    this.#update();
+  async names(beginning: string): Promise<string[]> {
+    await this.#update();
     return apt('apt-cache', [...this.#settings, 'pkgnames', beginning])
       .split('\n')
       .filter(Boolean);
   }
 
   /** Version of a package, as 'linux-source-7.3' or 'linux-binary-…:arm64'. */
-  version(name: string): string {
-    this.#update();
+  async version(name: string): Promise<string> {
+    await this.#update();
     const [, version] =
       /^Version: (.*)$/m.exec(apt('apt-cache', [...this.#settings, 'show', '--no-all-versions', name])) ?? [];
     if (!version) throw new LabError(`the archive has no package ${name}`);
@@ -129,7 +146,7 @@ export class Archive {
 
   /** Downloads packages into a folder. What is there of them already is not fetched again. */
   async download(packages: readonly string[], directory: string): Promise<string[]> {
-    this.#update();
+    await this.#update();
     if (this.#options.offline)
       throw new LabError(`${packages.join(', ')}: not in the cache, and --offline forbids to fetch it`);
     makeDirectory(directory);
@@ -160,27 +177,9 @@ export class Archive {
       );
     }, 5000);
     try {
-      await new Promise<void>((resolve, reject) => {
-        // `apt-get download` itself begins each file anew.
-        const wanted = files.flatMap(({ uri, path, digest }) => [uri, path, digest]);
-        const child = spawnBound(helper, [...this.#settings, '-q', 'download-file', ...wanted], {
-          stdio: ['ignore', 'ignore', 'pipe'],
-        });
-        let said = '';
-        child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-          said += text;
-        });
-        child.on('error', reject);
-        child.on('close', (code) =>
-          code === 0
-            ? resolve()
-            : reject(
-                new LabError(
-                  `fetching ${packages.join(', ')} failed: ${said.trim() || `${helper} ended with ${code}`}`,
-                ),
-              ),
-        );
-      });
+      // `apt-get download` itself begins each file anew.
+      const wanted = files.flatMap(({ uri, path, digest }) => [uri, path, digest]);
+      await fetching(packages.join(', '), helper, [...this.#settings, '-q', 'download-file', ...wanted]);
     } finally {
       clearInterval(timer);
     }

@@ -107,7 +107,7 @@ async function sourceTree(series: string, options: ArchiveOptions): Promise<{ tr
     const { version, files } = await locked('apt', waiting, async () => {
       const archive = new Archive(options);
       const name = `linux-source-${series}`;
-      return { version: archive.version(name), files: await archive.download([name], join(partial, 'packages')) };
+      return { version: await archive.version(name), files: await archive.download([name], join(partial, 'packages')) };
     });
     options.progress('unpacking the source (1.8 GB)');
     const root = join(partial, 'root');

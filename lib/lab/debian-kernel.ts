@@ -54,8 +54,8 @@ export function packagesOf({ release, architecture, kinds }: ArchiveKernel): str
 }
 
 /** What to download for a kernel. */
-function findPackages(archive: Archive, { series, architecture }: NamedKernel): string[] {
-  const found = newestKernels(archive.names('linux-')).find(
+async function findPackages(archive: Archive, { series, architecture }: NamedKernel): Promise<string[]> {
+  const found = newestKernels(await archive.names('linux-')).find(
     (kernel) => kernel.series === series && kernel.architecture === architecture,
   );
   if (!found)
@@ -73,8 +73,10 @@ function findPackages(archive: Archive, { series, architecture }: NamedKernel): 
 }
 
 /** Kernels that can be fetched. */
-export function archiveKernels(options: ArchiveOptions): { series: string; architecture: Architecture }[] {
-  return newestKernels(new Archive(options).names('linux-')).filter((kernel) => packagesOf(kernel) !== undefined);
+export async function archiveKernels(
+  options: ArchiveOptions,
+): Promise<{ series: string; architecture: Architecture }[]> {
+  return newestKernels(await new Archive(options).names('linux-')).filter((kernel) => packagesOf(kernel) !== undefined);
 }
 
 /** Fetches a kernel of Debian's, unless it is in the cache. */
@@ -92,9 +94,9 @@ export async function fetchKernel(kernel: NamedKernel, options: ArchiveOptions):
     }
     const packages = await locked('apt', waiting, async () => {
       const archive = new Archive(options);
-      const names = findPackages(archive, kernel);
+      const names = await findPackages(archive, kernel);
       return {
-        version: archive.version(names[0] as string),
+        version: await archive.version(names[0] as string),
         files: await archive.download(names, join(partial, 'packages')),
       };
     });
