@@ -32,7 +32,7 @@ function namesBelow(folder) {
 }
 
 /**
- * Starts `node` with arguments, kills it some milliseconds later, or when something is so, and looks at what is left: processes
+ * Starts `node` with arguments, ends it some milliseconds later, or when something is so, and looks at what is left: processes
  * of all that it has started, whoever their parent is by now, and names in folders, but for those that are `fine`. What takes
  * more than `patience` milliseconds to go was left.
  */
@@ -44,12 +44,14 @@ export async function kill(
   const before = new Set(folders.flatMap(namesBelow));
   const child = spawn(process.execPath, [...process.execArgv, ...args], {
     stdio,
+    detached: true,
     env: { ...process.env, NODE_OPTIONS: '', ...env, GMEM_TEST_MARK: mark },
   });
   const ended = new Promise((done, fail) => child.on('error', fail).on('exit', (code, how) => done(how ?? `${code}`)));
   if (typeof after === 'number') await Promise.race([delay(after), ended]);
   else while (!after() && child.exitCode === null) await delay(5);
-  child.kill(signal);
+  // Ctrl-C reaches every process of the terminal.
+  if ((child.exitCode ?? child.signalCode) === null) process.kill(signal === 'SIGINT' ? -child.pid : child.pid, signal);
   const how = await ended;
   const left = () => [
     ...marked(mark),

@@ -2,11 +2,15 @@ import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { randomFrom } from '../../lib/smoke/random.ts';
+import type * as Runner from '../../lib/smoke/runner.ts';
 import { kill } from '../helpers/left.mjs';
 import { type Mirror, serveMirror } from '../helpers/mirror.ts';
 import { anySeed } from '../helpers/seed.ts';
+import { expectNothingLeft, killedChecks } from './killed.ts';
+import { describeKvm } from './kvm.ts';
 
 // What ends by SIGKILL, at any moment, leaves nothing: no process, no file, no lock.
 
@@ -64,20 +68,24 @@ describe.skipIf(noApt)(noApt ? `gmem lab kernels fetch (skipped: no ${noApt} her
   });
   afterAll(() => mirror[Symbol.asyncDispose]());
 
-  test.each([/Release$/, /Packages$/, /kernel\.deb$/])(
-    'leaves nothing when it is killed while %s comes',
-    async (file) => {
+  const stalls = [/Release$/, /Packages$/, /kernel\.deb$/];
+  const ends = [
+    { signal: 'SIGKILL', how: 'SIGKILL' },
+    { signal: 'SIGINT', how: '130' },
+    { signal: 'SIGTERM', how: '130' },
+  ] as const;
+  test.each(ends.flatMap((end) => stalls.map((file) => ({ ...end, file }))))(
+    'leaves nothing behind $signal while $file comes',
+    async ({ signal, how, file }) => {
       startAfresh();
       mirror.asked.length = 0;
       mirror.slow = 20;
       mirror.stalling = file;
       const after = () => mirror.asked.some(({ path }) => file.test(path));
-      expect(await kill(args, { after, env: environment(), folders: [temporary] })).toEqual({
-        how: 'SIGKILL',
-        left: [],
-      });
+      const options = { after, signal, env: environment(), folders: [temporary] };
+      expect(await kill(args, options)).toEqual({ how, left: [] });
       expectNothingHalf();
-      await expectFetched();
+      if (signal === 'SIGKILL') await expectFetched();
     },
   );
 
@@ -108,5 +116,20 @@ describe.skipIf(noApt)(noApt ? `gmem lab kernels fetch (skipped: no ${noApt} her
       expectNothingHalf();
       if (i % 3 === 2) await expectFetched();
     }
+  });
+});
+
+describeKvm('gmem', () => {
+  test('leaves nothing behind SIGKILL, and reports whole behind Ctrl-C', { timeout: 300_000 }, async () => {
+    const { runChecks } = (await import(pathToFileURL(resolve('dist/smoke/runner.js')).href)) as typeof Runner;
+    const result = await runChecks({
+      checks: killedChecks,
+      device: '/dev/kvm',
+      timeoutSeconds: 60,
+      tool: { name: 'test', version: '0' },
+      catalogue: resolve('test/host/killed.mjs'),
+      seed: anySeed('gmem ended at any time'),
+    });
+    await expectNothingLeft(result);
   });
 });
