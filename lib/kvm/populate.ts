@@ -76,7 +76,8 @@ export async function populate(mapping: Mapping, given: PopulateOptions = {}): P
   const page = u64('pageSize', pageSize);
   if (BigInt(page) < BigInt(systemPageSize) || BigInt(page) & (BigInt(page) - 1n))
     throw rangeError('pageSize', 'a power of two, at least the page size of the system', pageSize);
-  if (!Object.hasOwn(methods, method)) throw typeError('method', `one of ${Object.keys(methods).join(', ')}`, method);
+  if (typeof method !== 'string' || !Object.hasOwn(methods, method))
+    throw typeError('method', `one of ${Object.keys(methods).join(', ')}`, method);
   if (u32('threads', threads) === 0) throw rangeError('threads', 'at least 1', threads);
   callback('onProgress', onProgress);
   abortSignal('signal', signal)?.throwIfAborted();

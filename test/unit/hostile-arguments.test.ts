@@ -55,6 +55,10 @@ test.each<[string, () => unknown]>([
 test.each<[string, () => Promise<unknown>]>([
   ['populate with processors that are none', () => api.populate(g.mapAnonymous({ size: 4096 }), { cpus: null })],
   ['populate with a signal that is none', () => api.populate(g.mapAnonymous({ size: 4096 }), { signal: {} })],
+  [
+    'populate with a method that cannot become text',
+    () => api.populate(g.mapAnonymous({ size: 4096 }), { method: Object.create(null) }),
+  ],
   ['populate with a listener that is none', () => api.populate(g.mapAnonymous({ size: 4096 }), { onProgress: 5 })],
   [
     'createMemoryBackend with null',
