@@ -14,8 +14,6 @@ type MemfdOptions = Extract<MemoryBackendOptions, { 'qom-type': 'memory-backend-
 /** memory-backend-memfd: memfd_create, ftruncate, seals, mmap. */
 export function allocateMemfd(options: MemfdOptions, undo: Undo): Allocation {
   const { size, hugetlb = false, hugetlbsize, seal = true } = options;
-  const pools = hugePools();
-  const sizes = pools.map((pool) => formatSize(pool.size)).join(', ');
   const exponent = hugetlb && hugetlbsize ? BigInt(hugetlbsize).toString(2).length - 1 : 0;
   const flags = (seal ? MemfdFlag.ALLOW_SEALING : 0) | (hugetlb ? MemfdFlag.HUGETLB : 0);
   const file = undo.close(
@@ -23,10 +21,11 @@ export function allocateMemfd(options: MemfdOptions, undo: Undo): Allocation {
       hugetlb ? (hugetlbsize ? 'hugetlbsize' : 'hugetlb') : 'qom-type',
       hugetlb ? (hugetlbsize ?? true) : options['qom-type'],
       () => MemoryFile.memfd({ name: 'memory-backend-memfd', flags: (flags | (exponent << hugeSizeShift)) >>> 0 }),
-      (code) =>
-        hugetlb && (code === 'ENODEV' || code === 'EINVAL')
-          ? `This kernel has huge pages of ${sizes || 'no size'}`
-          : undefined,
+      (code) => {
+        if (!hugetlb || (code !== 'ENODEV' && code !== 'EINVAL')) return undefined;
+        const sizes = hugePools().map((pool) => formatSize(pool.size));
+        return `This kernel has huge pages of ${sizes.join(', ') || 'no size'}`;
+      },
     ),
   );
   const pageSize = Number(file.stat().blockSize);
@@ -39,8 +38,8 @@ export function allocateMemfd(options: MemfdOptions, undo: Undo): Allocation {
     () => file.map({ length: size, flags: mapFlags(options), ...placeOf(size, pageSize) }),
     (code) => {
       if (code !== 'ENOMEM') return undefined;
-      const pool = pools.find((one) => one.size === pageSize);
-      if (!hugetlb || !pool) return 'There is not so much memory or address space; use less, or reserve=off';
+      const pool = hugetlb && hugePools().find((one) => one.size === pageSize);
+      if (!pool) return 'There is not so much memory or address space; use less, or reserve=off';
       const needed = BigInt(size) / BigInt(pageSize);
       return `It takes ${needed} huge pages of ${formatSize(pageSize)}, and ${pool.free} are free; reserve more in ${pool.path}`;
     },
