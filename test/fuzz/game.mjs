@@ -1,9 +1,8 @@
-// A sequence of calls as the fuzzer makes it up, and plays it.
+// Plays a sequence of calls: finds or makes the objects that they need, and judges what they throw.
 import { readdirSync, readFileSync } from 'node:fs';
 import { setImmediate as tick } from 'node:timers/promises';
 import { markAsUntransferable } from 'node:worker_threads';
-import fc from 'fast-check';
-import { Fresh, Reference, Thrown, vocabulary } from './values.mjs';
+import { Fresh, Reference, Thrown } from './hostile-values.mjs';
 
 /** A property that did not hold. */
 export class Violation extends Error {}
@@ -15,7 +14,7 @@ const mappingLimit = 1 << 21;
 const harmlessPaths = new Set(['/', '/dev/zero', '/dev/null', '/no/such']);
 
 /** What JavaScript does to the memory that it sees, and to time. */
-const ownMoves = {
+export const ownMoves = {
   'touch a view': (_pool, pick) => {
     const view = pick('ArrayBuffer');
     if (view?.byteLength > 0) new Uint8Array(view).fill(new Uint8Array(view)[0] ?? 0);
@@ -63,66 +62,6 @@ export function makersOf(g, hasKvm) {
     GuestAgent: (get) => g.GuestAgent.create(get('Vm')),
     Attachment: (get) => get('MemoryBackend').attach(get('Vm'), { slot: 1, guestPhysAddr: 0x1_0000_0000 }),
   };
-}
-
-/** Sequences of steps over a surface. */
-export function sequences(g, calls) {
-  const words = vocabulary(g);
-  const argument = ({ name, fields }) => {
-    if ((name === 'options' && fields?.length === 0) || fields?.includes('qom-type'))
-      return fc.oneof({ weight: 8, arbitrary: words.object }, { weight: 1, arbitrary: words.wild });
-    if (!fields) return words.one(name);
-    const known = Object.fromEntries(
-      [...new Set([...fields, ...words.common])].map((field) => [field, words.one(field)]),
-    );
-    const optional = fields.length > 0 ? fc.subarray(fields) : fc.constant([]);
-    const object = fc
-      .tuple(optional, fc.subarray(words.common, { maxLength: 1 }))
-      .chain(([some, more]) =>
-        fc.record(Object.fromEntries([...new Set([...some, ...more])].map((field) => [field, known[field]]))),
-      );
-    // What calls of this kind cannot do without, so that not all of them fail at once.
-    const needed = fields.filter((field) =>
-      /^(?:size|slot|guestPhysAddr|mapping|address|attributes|mode)$/.test(field),
-    );
-    const whole =
-      needed.length > 0 ? fc.record(Object.fromEntries(needed.map((field) => [field, known[field]]))) : object;
-    return fc.oneof(
-      { weight: 6, arbitrary: object },
-      { weight: 3, arbitrary: whole },
-      { weight: 1, arbitrary: words.wild },
-      { weight: 2, arbitrary: fc.constant(undefined) },
-    );
-  };
-  const step = (call) =>
-    fc.record({
-      call: fc.constant(call.name),
-      receiver: call.owner && call.how !== 'static' ? fc.nat(9) : fc.constant(0),
-      args: fc.oneof(
-        { weight: 14, arbitrary: fc.tuple(...call.parameters.map(argument)) },
-        { weight: 1, arbitrary: fc.array(words.wild, { maxLength: 4 }) },
-      ),
-      wait: fc.boolean(),
-    });
-  const own = Object.keys(ownMoves).map((name) => ({
-    weight: 16,
-    arbitrary: fc.record({
-      call: fc.constant(name),
-      receiver: fc.nat(9),
-      args: fc.constant([]),
-      wait: fc.constant(true),
-    }),
-  }));
-  // Half of what can be called ends something; that must not be half of what is done. Most is done to memory.
-  const weight = ({ name, how }) => {
-    if (/close|dispose|Error$/.test(name) || how === 'get' || how === 'forge') return 1;
-    return /^(?:Mapping|MemoryFile|Vm|GuestMemfd|GuestAgent)\b/.test(name) ? 6 : 3;
-  };
-  return fc.array(fc.oneof(...own, ...calls.map((call) => ({ weight: weight(call), arbitrary: step(call) }))), {
-    minLength: 1,
-    maxLength: 24,
-    size: 'max',
-  });
 }
 
 /** The objects of one sequence, by class. */
@@ -198,16 +137,16 @@ export class Game {
   }
 
   /** One of the game's objects, or a new one; `open` for what another one is to be made of. */
-  async #object(pool, type, pick, open = false) {
+  async #object(pool, type, pick, { open = false, mayMake = true } = {}) {
     const list = pool.all(type).filter((one) => !(open && one.closed));
     if (list.length > 0 && pick % 5 !== 4) return list[pick % list.length];
     const maker = this.makers[type];
-    if (!maker) return list[0];
+    if (!maker || !mayMake) return list[0];
     try {
       const needed = /get\('(\w+)'\)/g;
       const parts = new Map();
       for (const [, name] of maker.toString().matchAll(needed))
-        parts.set(name, await this.#object(pool, name, pick, true));
+        parts.set(name, await this.#object(pool, name, pick, { open: true }));
       if ([...parts.values()].includes(undefined)) return list[0];
       const made = await maker((name) => parts.get(name));
       pool.keep(made);
@@ -222,9 +161,13 @@ export class Game {
   /** A value for a call, boxed: `await` would ask some of them for a `then` that throws. */
   async #resolve(pool, value) {
     if (value instanceof Fresh) return [value.make()];
-    const types = Object.keys(this.makers);
-    if (value instanceof Reference)
-      return [await this.#object(pool, value.type ?? types[value.pick % types.length], value.pick)];
+    if (value instanceof Reference) {
+      const types = Object.keys(this.makers);
+      const type = value.type ?? types[value.pick % types.length];
+      // Nobody asked for this one, and a process is made in the time of a whole sequence.
+      const mayMake = value.type !== undefined || type !== 'ForkedChild';
+      return [await this.#object(pool, type, value.pick, { mayMake })];
+    }
     // Whatever is a path somewhere stays in the folder of the game.
     if (typeof value === 'string' && !harmlessPaths.has(value) && (value.startsWith('/') || value.includes('..')))
       return [value.replaceAll('/', '_').replaceAll('..', '_')];
@@ -260,9 +203,10 @@ export class Game {
       for (const step of steps) await this.#step(pool, pending, step);
     } finally {
       pool.closeAll();
-      await Promise.all(pending);
+      await Promise.allSettled(pending);
       pool.closeAll();
     }
+    await Promise.all(pending);
   }
 
   async #step(pool, pending, step) {
@@ -307,8 +251,9 @@ export class Game {
       },
       (error) => failed(error, call.how),
     );
-    if (step.wait) await settled;
-    else pending.push(settled);
+    if (step.wait) return settled;
+    settled.catch(() => {}); // until the sequence ends, which asks again
+    pending.push(settled);
   }
 }
 
@@ -320,23 +265,4 @@ export function held() {
     files: maps.filter((line) => /\/memfd:|kvm-|guest_memfd:|SYSV|\/dev\/zero|gmem-fuzz/.test(line)).length,
     mappings: maps.length,
   };
-}
-
-/** A sequence in words. */
-export function describe(steps) {
-  const text = (value) => {
-    if (value instanceof Fresh) return `<${value.name}>`;
-    if (value instanceof Reference) return `<a ${value.type ?? 'thing'}, ${value.pick}>`;
-    if (value !== null && typeof value === 'object' && Object.getPrototypeOf(value) === Object.prototype)
-      return `{ ${Object.entries(value)
-        .map(([key, one]) => `${key}: ${text(one)}`)
-        .join(', ')} }`;
-    return fc.stringify(value);
-  };
-  return steps
-    .map(
-      ({ call, receiver, args, wait }) =>
-        `  ${call}(${args.map(text).join(', ')})${receiver ? ` of ${receiver}` : ''}${wait ? '' : ' not waited for'}`,
-    )
-    .join('\n');
 }

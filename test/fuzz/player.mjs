@@ -8,19 +8,23 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { collect } from '../endurance/held.mjs';
-import { describe, Game, held, makersOf, sequences, Violation } from './game.mjs';
+import { Game, held, makersOf, Violation } from './game.mjs';
+import { describe, sequences } from './steps.mjs';
 import { surfaceOf } from './surface.mjs';
 
-/** Sequences between two looks at what is held, which cost as much as a sequence. */
-const group = 50;
-
-export async function player({ library, device = true, tell }) {
+/**
+ * @param library the package's module
+ * @param tell is told what happens
+ * @param favoured for sequences()
+ * @param group sequences between two looks at what is held, which cost as much as a sequence
+ */
+export async function player({ library, tell, favoured, group = 50 }) {
   const folder = fileURLToPath(new URL('.', library));
   const g = await import(library);
   const { shrink } = await import(new URL('smoke/stress/shrink.js', library));
-  let hasKvm = device;
+  let hasKvm = true;
   try {
-    if (device) g.Kvm.open().close();
+    g.Kvm.open().close();
   } catch {
     hasKvm = false;
   }
@@ -42,7 +46,7 @@ export async function player({ library, device = true, tell }) {
   const game = new Game(g, surface, makers, files);
   // Methods of objects that cannot be had here would make most steps nothing.
   const playable = surface.calls.filter(({ how, owner }) => !['method', 'get'].includes(how) || makers[owner.name]);
-  const arbitrary = sequences(g, playable);
+  const arbitrary = sequences(g, playable, favoured);
   let stray;
   const caught = (error) => {
     stray ??= error;
@@ -131,7 +135,7 @@ export async function player({ library, device = true, tell }) {
       };
       for (let at = first; at < first + count && failures < 10 && performance.now() < until; at += group) {
         const end = Math.min(at + group, first + count);
-        for (let i = at; i < end; i++) {
+        for (let i = at; i < end && performance.now() < until; i++) {
           tell({ type: 'sequence', i });
           try {
             await playOne(sequence(seed, i), false);
@@ -188,8 +192,12 @@ export async function player({ library, device = true, tell }) {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const task = JSON.parse(process.argv[2]);
   // Numbers of sequences go to a file, for a line of JSON each would cost more than some sequences do.
-  const tell = (message) =>
-    writeSync(3, message.type === 'sequence' ? `${message.i}\n` : `${JSON.stringify(message)}\n`);
+  const at = new BigInt64Array(1);
+  const tell = (message) => {
+    if (message.type !== 'sequence') return writeSync(3, `${JSON.stringify(message)}\n`);
+    at[0] = BigInt(message.i);
+    return writeSync(4, at, 0, 8, 0);
+  };
   const one = await player({ library: new URL(`file://${task.library}`).href, tell });
   await (task.replay
     ? one.replay(task)

@@ -1,100 +1,7 @@
 // What calls are given: what fits the name of a parameter, what nearly fits, objects of the game, and anything at all.
 import fc from 'fast-check';
-
-/** An object of the game, chosen when the call is made: `type` is a class, or undefined for any. */
-export class Reference {
-  constructor(type, pick) {
-    this.type = type;
-    this.pick = pick;
-  }
-}
-
-/** Thrown by values that are made to throw: what a user's own code throws must come through as it is. */
-export class Thrown extends Error {}
-
-/** A value that is made anew for each call, because calls may change it. */
-export class Fresh {
-  constructor(name, make) {
-    this.name = name;
-    this.make = make;
-  }
-}
-
-const limit = 2 ** 21;
-const beyond = 2 ** 47;
-
-/** What fits into the address space but not into memory would measure nothing but the kernel's OOM killer. */
-const harmless = (number) =>
-  Math.abs(Number(number)) > limit && Math.abs(Number(number)) < beyond
-    ? typeof number === 'bigint'
-      ? number % BigInt(limit)
-      : number % limit
-    : number;
-
-function hostile() {
-  const throws = () => {
-    throw new Thrown('a user’s own error');
-  };
-  const resizable = () => {
-    const buffer = new ArrayBuffer(64, { maxByteLength: 128 });
-    const view = new Uint8Array(buffer, 32);
-    buffer.resize(16); // the view is out of bounds now
-    return view;
-  };
-  const detached = (type) => () => {
-    const view = new type(new ArrayBuffer(64));
-    structuredClone(view.buffer, { transfer: [view.buffer] });
-    return view;
-  };
-  const makers = {
-    'a throwing getter': () => ({
-      get size() {
-        return throws();
-      },
-      get length() {
-        return throws();
-      },
-    }),
-    'a proxy that throws': () => new Proxy({}, { get: throws }),
-    'an array that is a proxy': () => new Proxy([1, 2], {}),
-    'bytes that are a proxy': () => new Proxy(new Uint8Array(8), {}),
-    'only the prototype of bytes': () => Object.create(Uint8Array.prototype),
-    'bytes with a length of their own': () =>
-      Object.defineProperty(new Uint8Array(8), 'byteLength', { value: 1 << 20 }),
-    'bytes of an array that shrank': resizable,
-    'detached bytes': detached(Uint8Array),
-    'a detached DataView': detached(DataView),
-    'a SharedArrayBuffer': () => new SharedArrayBuffer(4096),
-    'a DataView': () => new DataView(new ArrayBuffer(100), 3, 17),
-    '64-bit words': () => new BigUint64Array(9),
-    bytes: () => new Uint8Array(4096).fill(7),
-    'a few bytes': () => new Uint8Array(5),
-    'no bytes': () => new Uint8Array(0),
-    'a function': () => () => undefined,
-    'a function that throws': () => throws,
-    'a class': () => class {},
-    'an aborted signal': () => AbortSignal.abort(),
-    'a signal': () => new AbortController().signal,
-    'a signal that fires': () => AbortSignal.timeout(1),
-    'an array with holes': () => Object.assign(new Array(4), { 1: 1, 3: 2 }),
-    'a valueOf that throws': () => ({ valueOf: throws, toString: throws }),
-  };
-  return fc.constantFrom(...Object.entries(makers).map(([name, make]) => new Fresh(name, make)));
-}
-
-const anything = fc
-  .anything({
-    withBigInt: true,
-    withDate: true,
-    withMap: true,
-    withSet: true,
-    withNullPrototype: true,
-    withTypedArray: true,
-    withSparseArray: true,
-    maxDepth: 2,
-    maxKeys: 3,
-  })
-  .map((value) => (typeof value === 'number' || typeof value === 'bigint' ? harmless(value) : value));
+import { backendObjects, backendTexts } from './backend-values.mjs';
+import { anything, beyond, Fresh, hostile, proper, Reference } from './hostile-values.mjs';
 
 const strings = ['', 'a', 'private', 'shared', 'a\0b', 'x'.repeat(300), '-1', '😀', '__proto__', 'constructor'];
 
@@ -113,6 +20,12 @@ export function vocabulary(library) {
     fc.integer({ min: 0, max: 9 }),
     fc.constantFrom(16, 99, 255, 256, 1023, 1024, 65535, -1, 2 ** 31, 2 ** 32),
   );
+  // Where a call begins in something of 16 pages.
+  const place = fc.oneof(
+    { weight: 3, arbitrary: fc.constantFrom(0, 0, 1, page - 1, page, 4 * page) },
+    { weight: 2, arbitrary: size },
+  );
+  const content = fc.oneof({ weight: 3, arbitrary: proper }, { weight: 2, arbitrary: hostile() });
   const bits = fc.oneof(
     fc.constantFrom(
       ...new Set(
@@ -205,10 +118,10 @@ export function vocabulary(library) {
   const named = {
     size,
     length: size,
-    offset: size,
-    fileOffset: size,
-    mappingOffset: size,
-    guestMemfdOffset: size,
+    offset: place,
+    fileOffset: place,
+    mappingOffset: place,
+    guestMemfdOffset: place,
     pageSize: size,
     alignment: size,
     gpa: address,
@@ -226,7 +139,7 @@ export function vocabulary(library) {
     slot: small,
     id: fc.oneof(small, text),
     vcpuId: small,
-    value: fc.oneof(small, text, fc.boolean()),
+    value: fc.oneof({ weight: 3, arbitrary: small }, text, fc.boolean()),
     threads: fc.integer({ min: 0, max: 6 }),
     width: small,
     type: small,
@@ -265,16 +178,17 @@ export function vocabulary(library) {
     exit,
     object: backend,
     objects: fc.array(backend, { maxLength: 2 }),
-    into: fc.oneof(size, hostile()),
-    from: hostile(),
-    expected: hostile(),
-    data: hostile(),
+    into: fc.oneof(size, content),
+    from: content,
+    expected: content,
+    data: content,
     list: hostile(),
-    bytes: hostile(),
+    bytes: content,
     populate: fc.boolean(),
     guard: fc.boolean(),
     legacy: fc.boolean(),
     discard: fc.boolean(),
+    preallocPrivate: fc.boolean(),
     resident: fc.boolean(),
     checkHost: fc.boolean(),
     json: fc.boolean(),
@@ -314,69 +228,4 @@ export function vocabulary(library) {
     'signal',
   ];
   return { one, wild, common, object: backendObjects(library, one) };
-}
-
-/** Objects for -object, from the package's own table of properties. */
-function backendObjects(library, one) {
-  const values = {
-    size: fc.constantFrom(4096, 65536, 1 << 20, 0, 4097, 2 ** 47, 65536n),
-    bool: fc.boolean(),
-    uint32: fc.integer({ min: 0, max: 4 }),
-    uint16s: fc.array(fc.constantFrom(0, 0, 1, 127, 128), { maxLength: 2 }),
-    string: fc.constantFrom('tc', 'a', ''),
-  };
-  const of = (row) =>
-    row.name === 'mem-path' ? one('path') : row.kind === 'enum' ? fc.constantFrom(...row.values) : values[row.kind];
-  return fc.oneof(
-    ...library.objectTypes.map(({ name }) => {
-      const rows = library.properties.filter((row) => row.types.includes(name));
-      const required = { 'qom-type': fc.constant(name), id: fc.constantFrom('a', 'ram0', 'tc') };
-      if (name !== 'thread-context') required.size = values.size;
-      return fc
-        .tuple(
-          fc.record(required),
-          fc
-            .subarray(rows, { maxLength: Math.min(3, rows.length) })
-            .chain((some) => fc.record(Object.fromEntries(some.map((row) => [row.name, of(row)])))),
-        )
-        .map(([base, more]) => ({ ...base, ...more }));
-    }),
-  );
-}
-
-function backendTexts(library) {
-  const words = fc.oneof(
-    fc.constantFrom(
-      'id=a',
-      'size=1M',
-      'share',
-      'noshare',
-      'size=1e3',
-      'host-nodes=0-1',
-      'host-nodes=0-65535',
-      'policy=bind',
-      'mem-path=a,,b',
-      '=',
-      ',',
-      'x=',
-      'size=99999999999999999999',
-      'prealloc=on',
-    ),
-    fc
-      .tuple(fc.constantFrom(...library.properties.map((row) => row.name)), fc.string({ maxLength: 6 }))
-      .map(([name, value]) => `${name}=${value}`),
-    fc.string({ maxLength: 8 }),
-  );
-  const plain = fc
-    .tuple(fc.constantFrom(...library.objectTypes.map(({ name }) => name), 'x'), fc.array(words, { maxLength: 5 }))
-    .map(([type, list]) => [type, 'id=a', 'size=1M', ...list].join(','));
-  const json = fc.json({ maxDepth: 2 });
-  const object = fc
-    .tuple(
-      fc.constantFrom('memory-backend-ram', 'memory-backend-file'),
-      fc.string({ maxLength: 5 }),
-      fc.jsonValue({ maxDepth: 1 }),
-    )
-    .map(([type, key, value]) => JSON.stringify({ 'qom-type': type, id: 'a', size: 4096, [key]: value }));
-  return fc.oneof(plain, json, object, fc.string({ maxLength: 40 }));
 }
