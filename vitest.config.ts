@@ -1,11 +1,15 @@
 import { defineConfig } from 'vitest/config';
 
+const coverage = process.env['GMEM_PROCESS_COVERAGE'];
+
 export default defineConfig({
   test: {
     globalSetup: 'test/helpers/build.ts',
     pool: 'forks',
     execArgv: ['--expose-gc'],
     testTimeout: 30_000,
+    // Where processes that tests start write what they execute: npm run coverage wants it.
+    env: coverage === undefined ? {} : { NODE_V8_COVERAGE: coverage },
     projects: [
       { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
       { extends: true, test: { name: 'host', include: ['test/host/**/*.test.ts'] } },

@@ -1,14 +1,16 @@
-// npm run coverage -- [--native]: which lines the tests of this machine execute, of the TypeScript (v8, by vitest) and of the
-// C++ (gcov: native tests, and the addon under the same vitest run). Writes docs/coverage.md; what is not executed needs a
+// npm run coverage -- [--native]: which lines the tests of this machine execute, of the TypeScript (v8: by vitest, and in the
+// processes that tests start) and of the C++ (gcov: native tests, and the addon under the same vitest run). Writes docs/coverage.md; what is not executed needs a
 // reason in scripts/coverage/reasons.mjs. With --native only the native tests run, and nothing is written.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
 import { build, run } from './cmake.mjs';
 import { documentOf } from './coverage/document.mjs';
+import { linesOfProcesses } from './coverage/processes.mjs';
 import { reasonFor } from './coverage/reasons.mjs';
 
 const folder = resolve('out/native-coverage');
+const processes = resolve('out/coverage/processes');
 const onlyNative = process.argv.includes('--native');
 
 /** Lines by file: how many there are, and which were not executed. */
@@ -41,15 +43,19 @@ function fromGcov() {
 }
 
 function fromVitest() {
+  const elsewhere = linesOfProcesses(processes, 'out/coverage/js');
   const { default: _, ...files } = JSON.parse(readFileSync('out/coverage/coverage-final.json', 'utf8'));
   return Object.values(files).map(({ path, statementMap, s }) => {
     const lines = new Map();
     for (const [id, { start }] of Object.entries(statementMap))
       lines.set(start.line, Math.max(lines.get(start.line) ?? 0, s[id]));
+    const file = relative(process.cwd(), path);
     return {
-      file: relative(process.cwd(), path),
+      file,
       total: lines.size,
-      missed: [...lines].filter(([, count]) => count === 0).map(([line]) => line),
+      missed: [...lines]
+        .filter(([line, count]) => count === 0 && !elsewhere.get(file)?.has(line))
+        .map(([line]) => line),
     };
   });
 }
@@ -58,7 +64,11 @@ build(folder, '', true, ['--CDGM_COVERAGE=ON']);
 for (const name of readdirSync(folder, { recursive: true })) if (name.endsWith('.gcda')) rmSync(resolve(folder, name));
 run('ctest', ['--output-on-failure', '--test-dir', folder]);
 if (!onlyNative) {
-  mkdirSync('out/coverage', { recursive: true });
+  rmSync('out/coverage', { recursive: true, force: true });
+  mkdirSync(processes, { recursive: true });
+  run(process.execPath, ['scripts/build.mjs']);
+  const maps = ['--sourceMap', '--declaration', 'false', '--outDir', 'out/coverage/js'];
+  run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json', ...maps]);
   const projects = ['--project', 'unit', '--project', 'host'];
   run(
     process.execPath,
@@ -66,7 +76,13 @@ if (!onlyNative) {
       ...['node_modules/vitest/vitest.mjs', 'run', ...projects, '--testTimeout', '120000', '--coverage.enabled'],
       ...['--coverage.include=lib/**/*.ts', '--coverage.reporter=json', '--coverage.reportsDirectory=out/coverage'],
     ],
-    { env: { ...process.env, GMEM_ADDON: resolve(folder, 'RelWithDebInfo/guest_memfd.node') } },
+    {
+      env: {
+        ...process.env,
+        GMEM_ADDON: resolve(folder, 'RelWithDebInfo/guest_memfd.node'),
+        GMEM_PROCESS_COVERAGE: processes,
+      },
+    },
   );
 }
 const files = [...fromGcov(), ...(onlyNative ? [] : fromVitest())].sort((a, b) => a.file.localeCompare(b.file));

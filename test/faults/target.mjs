@@ -25,9 +25,12 @@ export class Target {
     this.folder = mkdtempSync(join(tmpdir(), 'gmem-faults-'));
     const fifo = join(this.folder, 'go');
     execFileSync('mkfifo', [fifo]);
-    this.child = spawn(process.execPath, ['--expose-gc', ...process.execArgv, program, library, fifo, part], {
+    // Lab machines say --jitless. With all of our options `node -e` would start what it was given, over and over.
+    const flags = process.execArgv.filter((flag) => flag === '--jitless');
+    this.child = spawn(process.execPath, ['--expose-gc', ...flags, program, library, fifo, part], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, NODE_OPTIONS: '' },
+      // What Node does to tell what was executed would be traced, too.
+      env: { ...process.env, NODE_OPTIONS: '', NODE_V8_COVERAGE: '' },
     });
     this.stderr = '';
     this.child.stderr.setEncoding('utf8').on('data', (text) => {
