@@ -4,6 +4,9 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
+/** Options of Node's that go on to processes: what lab machines say. */
+export const flags = process.execArgv.filter((flag) => flag === '--jitless');
+
 export function marked(mark) {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -42,7 +45,7 @@ export async function kill(
 ) {
   const mark = randomBytes(8).toString('hex');
   const before = new Set(folders.flatMap(namesBelow));
-  const child = spawn(process.execPath, [...process.execArgv, ...args], {
+  const child = spawn(process.execPath, [...flags, ...args], {
     stdio,
     detached: true,
     env: { ...process.env, NODE_OPTIONS: '', ...env, GMEM_TEST_MARK: mark },

@@ -11,7 +11,8 @@ const folder = mkdtempSync(join(tmpdir(), 'gmem-test-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const main = resolve('dist/cli/main.js');
 const library = JSON.stringify(new URL('../../dist/index.js', import.meta.url).href);
-const environment = { ...process.env, NODE_OPTIONS: '', NO_COLOR: '1', GITHUB_ACTIONS: '' };
+// What a process executed is written when it ends, where these have no more of something.
+const environment = { ...process.env, NODE_OPTIONS: '', NODE_V8_COVERAGE: '', NO_COLOR: '1', GITHUB_ACTIONS: '' };
 
 /** Runs a shell command with "$0" being node, and arguments. */
 function shell(command: string, ...args: string[]): Promise<Ended> {
@@ -166,7 +167,7 @@ describe('gmem', () => {
       const program = [process.execPath, '--input-type=module', '-e', source];
       // An object with a name is removed by unlink, which is where this one would be killed.
       const kill = ['-f', '-o', '/dev/null', '-e', 'trace=unlink,unlinkat', '-e', 'inject=unlink,unlinkat:signal=KILL'];
-      const { stdout } = spawnSync('strace', [...kill, ...program], { encoding: 'utf8' });
+      const { stdout } = spawnSync('strace', [...kill, ...program], { encoding: 'utf8', env: environment });
       expect({ stdout, names: names() }).toEqual({ stdout: 'made\n', names: before });
     },
   );

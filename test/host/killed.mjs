@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { kill, marked } from '../helpers/left.mjs';
+import { flags, kill, marked } from '../helpers/left.mjs';
 
 const main = fileURLToPath(new URL('../../dist/gmem/main.js', import.meta.url));
 const times = 5;
@@ -54,7 +54,7 @@ async function interrupt({ folder, env }, args) {
   const trace = join(folder, 'trace');
   rmSync(trace, { force: true });
   const mark = `interrupted-${process.pid}-${performance.now()}`;
-  const child = spawn(process.execPath, [...process.execArgv, main, 'smoke', ...patterns, '--trace', trace, ...args], {
+  const child = spawn(process.execPath, [...flags, main, 'smoke', ...patterns, '--trace', trace, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
     env: { ...process.env, NO_COLOR: '1', GITHUB_ACTIONS: '', ...env, GMEM_TEST_MARK: mark },
