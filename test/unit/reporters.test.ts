@@ -16,7 +16,7 @@ import { markdown } from '../../lib/reporters/matrix.ts';
 import { pretty } from '../../lib/reporters/pretty.ts';
 import { type Report, single } from '../../lib/reporters/report.ts';
 import { painter } from '../../lib/reporters/style.ts';
-import type { SuiteResult } from '../../lib/smoke/model.ts';
+import type { CheckResult, SuiteResult } from '../../lib/smoke/model.ts';
 import {
   expectWhole,
   kcidbErrors,
@@ -39,6 +39,9 @@ const two: Report = {
     { kernel: { name: 'broken' }, problem: `it panicked\n${hostile}` },
   ],
 };
+const failing = passing(2).map(
+  (check, at): CheckResult => (at === 0 ? { ...check, status: 'fail', failure: { message: 'no' } } : check),
+);
 const expected = { pass: 3, fail: 2, xfail: 2, skip: 3, error: 3 };
 const total = checks.length;
 
@@ -262,6 +265,12 @@ describe('LAVA', () => {
     expect(sets.join(' ')).toBe('START STOP '.repeat(5).trim());
     expectClean(text);
   });
+
+  test('has a signal for a kernel that did not run, and says why', () => {
+    const { cases } = lavaSignals(lava(two));
+    expect(cases.at(-1)).toEqual({ TEST_CASE_ID: 'broken/boot', RESULT: 'unknown' });
+    expect(lava(two)).toMatch(/broken: it panicked/);
+  });
 });
 
 describe('GitHub', () => {
@@ -283,6 +292,15 @@ describe('GitHub', () => {
     expect(github(single(resultOf(passing(3))))).toBe('');
   });
 
+  test('annotates what regressed and what could not run first', () => {
+    const comparison = compare(resultOf(passing(2)), resultOf(failing));
+    const lines = github({ ...two, comparison }).split('\n');
+    expect(lines.slice(0, 2)).toEqual([
+      '::error title=subject-0/property-0%3A regression::was pass, is fail',
+      expect.stringMatching(/^::error title=broken could not run::it panicked%0A/),
+    ]);
+  });
+
   test('the summary is Markdown that no text of a check breaks out of', () => {
     const text = markdown(report);
     expectClean(text);
@@ -292,6 +310,20 @@ describe('GitHub', () => {
       .split('\n')
       .filter((one) => one.startsWith('|')))
       expect(line.match(/(?<!\\)\|/g), line).toHaveLength(two.columns.length + 2);
+  });
+
+  test('the summary tells in a sentence what was compared, and what was expected', () => {
+    const comparing = (after: readonly CheckResult[]) =>
+      markdown({ ...single(resultOf(after)), comparison: compare(resultOf(passing(2)), resultOf(after)) });
+    expect(comparing(failing)).toMatch(
+      /\nRegressions:\n\n- subject-0\/property-0: pass → fail\n[\s\S]*\n1 regressed\.\n$/,
+    );
+    expect(comparing(passing(2))).toMatch(/\nNo regression\.\n$/);
+    const surprise = { kernel: '7.3.4', check: 'a/b', expected: 'pass', got: 'fail', reason: 'no\nwhy' } as const;
+    expect(markdown({ ...two, surprises: [surprise] })).toMatch(
+      /- 7\.3\.4, a\/b: expected pass, got fail: no\n\n1 not as expected\.\n$/,
+    );
+    expect(markdown({ ...two, surprises: [] })).toMatch(/\nEverything is as expected of these releases\.\n$/);
   });
 });
 
