@@ -1,6 +1,7 @@
-// npm run coverage -- [--native]: which lines the tests of this machine execute, of the TypeScript (v8: by vitest, and in the
-// processes that tests start) and of the C++ (gcov: native tests, and the addon under the same vitest run). Writes docs/coverage.md; what is not executed needs a
-// reason in scripts/coverage/reasons.mjs. With --native only the native tests run, and nothing is written.
+// npm run coverage -- [--native] [--again]: which lines the tests of this machine execute, of the TypeScript (v8: by vitest, and
+// in the processes that tests start) and of the C++ (gcov: native tests, and the addon under the same vitest run). Writes
+// docs/coverage.md; what is not executed needs a reason in scripts/coverage/reasons.mjs. With --native only the native tests run,
+// and nothing is written; with --again nothing runs, and it is written again of what was measured last.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
@@ -60,10 +61,14 @@ function fromVitest() {
   });
 }
 
-build(folder, '', true, ['--CDGM_COVERAGE=ON']);
-for (const name of readdirSync(folder, { recursive: true })) if (name.endsWith('.gcda')) rmSync(resolve(folder, name));
-run('ctest', ['--output-on-failure', '--test-dir', folder]);
-if (!onlyNative) {
+function measureNative() {
+  build(folder, '', true, ['--CDGM_COVERAGE=ON']);
+  for (const name of readdirSync(folder, { recursive: true }))
+    if (name.endsWith('.gcda')) rmSync(resolve(folder, name));
+  run('ctest', ['--output-on-failure', '--test-dir', folder]);
+}
+
+function measureAll() {
   rmSync('out/coverage', { recursive: true, force: true });
   mkdirSync(processes, { recursive: true });
   run(process.execPath, ['scripts/build.mjs']);
@@ -84,6 +89,11 @@ if (!onlyNative) {
       },
     },
   );
+}
+
+if (!process.argv.includes('--again')) {
+  measureNative();
+  if (!onlyNative) measureAll();
 }
 const files = [...fromGcov(), ...(onlyNative ? [] : fromVitest())].sort((a, b) => a.file.localeCompare(b.file));
 const unexplained = files.filter(({ file, missed }) => missed.length > 0 && !reasonFor(file));
