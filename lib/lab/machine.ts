@@ -324,7 +324,8 @@ function storyOf({ reached, end, late, stopped, console, complaints }: Course): 
         : 'during the checks';
   const text = consoleLines(console).join('\n');
   if (stopped) return withTail(`The machine was stopped ${where}.`);
-  if (reached === 'nothing' && /Initramfs unpacking failed: write error/.test(text))
+  // What came before the end of the room is there: it may be init, and the half of what it starts.
+  if (reached !== 'worker' && /Initramfs unpacking failed: write error/.test(text))
     return withTail(
       'The initramfs of about 100 MB does not fit into the memory of the machine: give it more with --memory.',
     );

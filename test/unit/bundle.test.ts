@@ -26,7 +26,7 @@ test('what is bundled imports nothing of Node, which would load what nobody uses
       expect(readFileSync(join(folder, name), 'utf8'), name).not.toMatch(/^import .* from "node:/m);
 });
 
-test('gmem in few modules says what it says in many', () => {
+test('gmem in few modules says what it says in many', { timeout: 120_000 }, () => {
   const { bin } = JSON.parse(readFileSync('package.json', 'utf8')) as { bin: { gmem: string } };
   accessSync(bin.gmem, constants.X_OK);
   const say = (main: string, ...args: string[]) => {
