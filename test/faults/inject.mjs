@@ -101,12 +101,13 @@ function judge(round, wanted) {
  *
  * @param part of program.mjs
  * @param options.library the compiled library, dist/index.js
- * @param options.seconds after which a round hangs
+ * @param options.seconds after which a round hangs: long, for strace takes a while to walk the stack of every call where others
+ *   want the processor too
  * @param options.choose which errors of a site to take, given all of them; by default all
  * @param options.onRow is told of each row
  * @returns rows of { part, label, function, nth, errno, outcome, problem }
  */
-export async function injectFaults(part, { library, seconds = 30, choose = (_site, all) => all, onRow }) {
+export async function injectFaults(part, { library, seconds = 300, choose = (_site, all) => all, onRow }) {
   const open = () => new Target(part, { library, seconds, threads: threadParts.has(part) });
   let target = open();
   const rows = [];
@@ -115,7 +116,9 @@ export async function injectFaults(part, { library, seconds = 30, choose = (_sit
     for (const round of [await target.round([]), await target.round([])])
       if (!round.after || round.thrown.length + round.closing.length > 0)
         throw new Error(`the program fails without a fault: ${JSON.stringify(round)} ${target.stderr}`);
-    const sites = sitesOf(await target.round([...watched, ...andTimers]), part);
+    const whole = await target.round([...watched, ...andTimers]);
+    if (!whole.after) throw new Error(`the program does not come to its end under strace: ${JSON.stringify(whole)}`);
+    const sites = sitesOf(whole, part);
     const seen = new Set();
     for (const site of sites) {
       // Threads that do the same get the same faults.
