@@ -1,4 +1,4 @@
-import { i32, type U64, u64 } from './arguments.ts';
+import { i32, options, type U64, u64 } from './arguments.ts';
 import { FallocateMode, MemoryAttribute } from './constants.ts';
 import { type CallArguments, KvmError } from './errors.ts';
 import type { GuestMemfd } from './guest-memfd.ts';
@@ -84,8 +84,10 @@ export interface AttributeRange {
  */
 export function setAttributesOfRanges(vm: Handle, ranges: readonly AttributeRange[]): { done: number; status: number } {
   const steps = new StepWords(ranges.length);
-  for (const { address, size, attributes } of ranges)
+  for (const range of ranges) {
+    const { address, size, attributes } = options('ranges[]', range);
     steps.add(kinds.vmAttributes, vm, u64('address', address), u64('size', size), u64('attributes', attributes));
+  }
   const outcome = new BigUint64Array(2);
   const status = native.convert(steps.words, outcome);
   return { done: Number(outcome[0]), status };

@@ -66,6 +66,18 @@ describe('recording', () => {
     expect(failure?.calls?.[2]).toMatchObject({ outcome: 'differs at byte 0' });
   });
 
+  test('bytes that are detached fail no call by being recorded', async () => {
+    const { outcome } = await record((context) => {
+      const mapping = context.use(mapAnonymous({ size: page }));
+      const bytes = new Uint8Array(8);
+      structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
+      mapping.write(0, bytes);
+      const lying = Object.defineProperty(new Uint8Array(8), 'byteLength', { value: 16 });
+      expect(() => mapping.write(0, lying)).toThrow('8 bytes were done before');
+    });
+    expect(outcome.result).toMatchObject({ status: 'pass' });
+  });
+
   test('an access that faults is told as such', async () => {
     const { outcome } = await record((context) => {
       const mapping = context.use(mapAnonymous({ size: 2 * page }));

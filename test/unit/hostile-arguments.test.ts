@@ -1,6 +1,7 @@
 // What the fuzzer (test/fuzz) found: calls that threw what is no error of this package, never came back, or ended the process.
 import { expect, test } from 'vitest';
 import * as g from '../../lib/index.ts';
+import { setAttributesOfRanges } from '../../lib/kvm/conversion-steps.ts';
 import { node } from '../helpers/process.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: the point is what the compiler would refuse
@@ -49,6 +50,7 @@ test.each<[string, () => unknown]>([
   ['MemoryFile.memfd with a name that NUL would end', () => api.MemoryFile.memfd({ name: 'a\0b' })],
   ['mapping.write of a proxy', () => g.mapAnonymous({ size: 4096 }).write(0, new Proxy(new Uint8Array(8), {}))],
   ['mapping.write of detached bytes', () => g.mapAnonymous({ size: 4096 }).write(0, detached(DataView))],
+  ['vm.setMemoryAttributesOf of what is no range', () => setAttributesOfRanges(0, [undefined as never])],
   ['an object that JavaScript makes of a handle', () => new api.MemoryFile(1)],
 ])('%s is refused in this package’s own words', (_, call) => coded(thrownBy(call)));
 

@@ -48,9 +48,18 @@ const recentCount = 32;
 /** What a log of everything may hold: beyond it no reproducer could be read by anybody. */
 const mostCalls = 100_000;
 
+/** What a view shows: nothing where it is detached, or claims to be longer than it is. To look must never fail a call. */
+function contentOf(view: ArrayBufferView): Buffer {
+  try {
+    return Buffer.from(view.buffer, view.byteOffset, view.byteLength);
+  } catch {
+    return Buffer.alloc(0);
+  }
+}
+
 function capture(value: unknown, whole: boolean): unknown {
   if (!ArrayBuffer.isView(value)) return value;
-  const all = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+  const all = contentOf(value);
   const { length } = all;
   if (!whole) return { length, bytes: new Uint8Array(all.subarray(0, head)) } satisfies CapturedBytes;
   const uniform = length > head && all.subarray(1).equals(all.subarray(0, -1)) ? all[0] : undefined;
