@@ -35,6 +35,16 @@ export const ownMoves = {
   'let time pass': () => tick(),
 };
 
+/** Memory that a guest can work on, where the mapping is fit for it. */
+function withMemory(vm, mapping) {
+  try {
+    vm.setUserMemoryRegion({ slot: 7, guestPhysAddr: 0x10_0000, size: mapping.length, mapping });
+  } catch (error) {
+    if (!error.code) throw error;
+  }
+  return vm;
+}
+
 /** How to get an object of a class where the game has none. A class without a way is an error of surface(). */
 export function makersOf(g, hasKvm) {
   const page = g.pageSize;
@@ -55,7 +65,7 @@ export function makersOf(g, hasKvm) {
   return {
     ...makers,
     Kvm: () => g.Kvm.open(),
-    Vm: (get) => get('Kvm').createVm(),
+    Vm: (get) => withMemory(get('Kvm').createVm(), get('Mapping')),
     GuestMemfd: (get) => get('Vm').createGuestMemfd({ size: 16 * page, flags: shared }),
     GuestMemory: (get) => get('Vm').memory,
     Vcpu: (get) => get('Vm').createVcpu(),

@@ -45,8 +45,8 @@ export function sequences(g, calls, favoured = /^$/) {
     const whole =
       needed.length > 0 ? fc.record(Object.fromEntries(needed.map((field) => [field, known[field]]))) : object;
     return fc.oneof(
-      { weight: 6, arbitrary: object },
-      { weight: 3, arbitrary: whole },
+      { weight: 5, arbitrary: object },
+      { weight: 5, arbitrary: whole },
       { weight: 1, arbitrary: words.wild },
       ...(always.length > 0 ? [] : [{ weight: 2, arbitrary: fc.constant(undefined) }]),
     );
