@@ -1,7 +1,5 @@
-// npm run coverage -- [--native] [--again]: which lines the tests of this machine execute, of the TypeScript (v8: by vitest, and
-// in the processes that tests start) and of the C++ (gcov: native tests, and the addon under the same vitest run). Writes
-// docs/coverage.md; what is not executed needs a reason in scripts/coverage/reasons.mjs. With --native only the native tests run,
-// and nothing is written; with --again nothing runs, and it is written again of what was measured last.
+// npm run coverage: which lines the tests of this machine execute, of the TypeScript (v8: by vitest, and in the processes that
+// tests start) and of the C++ (gcov: native tests, and the addon under the same vitest run).
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
@@ -9,10 +7,23 @@ import { build, run } from './cmake.mjs';
 import { documentOf } from './coverage/document.mjs';
 import { linesOfProcesses } from './coverage/processes.mjs';
 import { reasonFor } from './coverage/reasons.mjs';
+import { optionsOf } from './options.mjs';
 
 const folder = resolve('out/native-coverage');
 const processes = resolve('out/coverage/processes');
-const onlyNative = process.argv.includes('--native');
+const { native: onlyNative, again } = optionsOf(
+  `
+Usage: npm run coverage -- [--native | --again]
+
+Runs all tests and writes docs/coverage.md: what they execute, and why the rest is not, by scripts/coverage/reasons.mjs.
+
+  --native  only the native tests; nothing is written
+  --again   run nothing, and write it again of what was measured last
+
+Exit status: 0 all that is not executed has a reason, 1 it has not, or a test failed, 2 wrong usage.
+`,
+  { native: false, again: false },
+);
 
 /** Lines by file: how many there are, and which were not executed. */
 function fromGcov() {
@@ -91,7 +102,7 @@ function measureAll() {
   );
 }
 
-if (!process.argv.includes('--again')) {
+if (!again) {
   measureNative();
   if (!onlyNative) measureAll();
 }

@@ -1,14 +1,19 @@
-// The native fuzz targets with clang's libFuzzer, ASan and UBSan: npm run fuzz:native -- [--seconds N]
-//
-// What is found is written to out/native-fuzz; it belongs into native/fuzz/corpus, which `npm run test:native` plays with any
-// compiler. Exit status 4 where there is no clang with libFuzzer.
+// npm run fuzz:native: the native fuzz targets with clang's libFuzzer, ASan and UBSan.
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { run } from './cmake.mjs';
+import { optionsOf } from './options.mjs';
 
-const { values } = parseArgs({ options: { seconds: { type: 'string', default: '30' } } });
+const help = `
+Usage: npm run fuzz:native -- [--seconds N]
+
+Fuzzes each target of native/fuzz for N seconds (30). What is found is written to out/native-fuzz; it belongs into
+native/fuzz/corpus, which npm run test:native plays with any compiler.
+
+Exit status: 0 nothing was found, 1 something was, 2 wrong usage, 4 there is no clang with libFuzzer.
+`;
+const values = optionsOf(help, { seconds: { least: 1, otherwise: 30 } });
 try {
   execFileSync('clang++', ['-fsanitize=fuzzer', '-x', 'c++', '-', '-o', '/dev/null'], {
     input: 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }',

@@ -1,31 +1,35 @@
 // npm run fuzz: any call of the package's public surface, with any arguments, in any order. The calls are made in processes
 // of their own (player.mjs), which this one watches; one that crashes or hangs is made shorter here, one step less at a time.
-//
-//   npm run fuzz -- [--sequences N] [--seed S] [--first N] [--seconds N] [--jobs N] [--plain]
-//
-// A sequence is made of the seed and its number alone: `--seed S --first N --sequences 1` plays number N again.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { optionsOf } from '../../scripts/options.mjs';
 import { sanitized } from '../../scripts/sanitized.mjs';
 import { play as playIn } from './watched.mjs';
 
-const { values } = parseArgs({
-  options: {
-    sequences: { type: 'string', default: '1000' },
-    seed: { type: 'string', default: String(Date.now() % 1_000_000) },
-    first: { type: 'string', default: '0' },
-    seconds: { type: 'string', default: 'Infinity' },
-    jobs: { type: 'string', default: String(availableParallelism()) },
-    plain: { type: 'boolean', default: false },
-  },
+const help = `
+Usage: npm run fuzz -- [--sequences N] [--seed S] [--first N] [--seconds N] [--jobs N] [--plain]
+
+Plays sequences of calls of the public surface, and says which of them broke what (docs/robustness.md).
+
+  --sequences N  how many (1000)
+  --seed S       what they are made of, with their numbers: --seed S --first N --sequences 1 plays number N again
+  --first N      the number of the first one (0)
+  --seconds N    end sooner, after so many seconds
+  --jobs N       processes that play at the same time (one for each processor)
+  --plain        without ASan and UBSan
+
+Exit status: 0 nothing broke, 1 something did, 2 wrong usage.
+`;
+const values = optionsOf(help, {
+  sequences: { least: 1, otherwise: 1000 },
+  seed: { least: 0, otherwise: Date.now() % 1_000_000 },
+  first: { least: 0, otherwise: 0 },
+  seconds: { least: 1, otherwise: Number.POSITIVE_INFINITY },
+  jobs: { least: 1, otherwise: availableParallelism() },
+  plain: false,
 });
-const [count, seed, first, jobs] = [values.sequences, values.seed, values.first, values.jobs].map(Number);
-if (![count, seed, first, jobs].every(Number.isSafeInteger) || jobs < 1) {
-  console.error('usage: npm run fuzz -- [--sequences N] [--seed S] [--first N] [--seconds N] [--jobs N] [--plain]');
-  process.exit(2);
-}
+const { sequences: count, seed, first, jobs } = values;
 
 const { shrink } = await import(`file://${resolve('dist/smoke/stress/shrink.js')}`);
 // Into a folder of its own: a player may make files of any name, and one that crashes leaves them there.
