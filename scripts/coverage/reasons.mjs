@@ -1,36 +1,59 @@
 // Why lines are not executed where coverage is measured, by the first pattern that a file's path matches.
 const kvm = 'needs /dev/kvm: executed by the host tests where there is one, and in lab machines';
-const process =
-  'runs in a process of its own, which v8 does not count here: tests of the commands look at what it prints';
-const lab = 'starts QEMU: executed by the lab tests, which are not counted';
-const failures = 'failures of the kernel that cannot be brought about at will; fault injection makes some of them';
+const lab =
+  'makes machines for QEMU, and kernels: executed by the lab tests and `npm run lab:setup`, which are not counted';
+const faults =
+  'errors of the kernel that come by fault injection only (docs/faults.md), which is not counted, or not at all';
+const child = 'runs in a forked child, or ends the process: nothing of that is counted';
 
 const reasons = [
-  [/^native\/core\/(?:kvm|vm|vcpu|guest_memfd|kick|conversion)\b/, kvm],
-  [/^native\/core\/ioctl/, kvm],
+  // C++
+  [/^native\/core\/(?:kvm|vm|vcpu|guest_memfd|kick|conversion|ioctl|cpuid|exit_block)\b/, kvm],
   [/^native\/addon\/(?:kvm|vm|vcpu|guest_memfd|conversion|raw)\b/, kvm],
-  [/^native\/addon\/environment\b/, `objects of KVM: ${kvm}`],
-  [/^native\/uapi\//, kvm],
-  [/^native\/core\/(?:in_child|page_pin|forked_child|populate|mapping|memory_file)\b/, failures],
-  [/^native\//, failures],
-  [/^lib\/kvm\/(?:kvm|vm|vcpu|guest-memfd|capabilities|conversion-model|conversion-steps|raw)\.ts$/, kvm],
-  [/^lib\/guest\//, kvm],
-  [/^lib\/conversion\//, kvm],
-  [/^lib\/smoke\/(?:checks|stress)\//, `a check: ${kvm}`],
-  [/^lib\/smoke\/reproducer\//, `programs for failed checks: executed by the lab tests`],
-  [/^lib\/smoke\/(?:worker|process-worker|work|run-check|context|trace)/, process],
-  [/^lib\/smoke\//, kvm],
-  [/^lib\/cli\//, process],
-  [/^lib\/lab\//, lab],
+  [/^native\/addon\/(?:environment|call)\b/, `objects of KVM, and addresses that only they take: ${kvm}`],
+  [/^native\/addon\/module\b/, `the guest program: ${kvm}; exceptions: no call throws any here`],
+  [/^native\/core\/(?:in_child|forked_child|guarded_memory)\b/, child],
+  [/^native\/core\/memory_file\b/, 'kernels without O_TMPFILE in /dev/shm'],
   [
-    /^lib\/backends\//,
-    `backends in VMs, huge pages and NUMA nodes that this machine has not: executed in lab machines`,
+    /^native\/core\/page_pin\b/,
+    'hosts that allow no io_uring, where a pipe holds the pages; fault injection makes this one such',
   ],
-  [/^lib\/(?:probe|system)\//, 'findings of other machines than this one'],
-  [/^lib\/kvm\/native\.ts$/, 'platforms and builds that are not this one'],
-  [/^lib\/kvm\/trace\.ts$/, kvm],
-  [/^lib\/kvm\//, failures],
-  [/^lib\/reporters\//, 'combinations of results that no test renders'],
+  [/^native\/lab\//, 'the first process of a lab machine'],
+  [/^native\//, faults],
+  // The library
+  [
+    /^lib\/kvm\/(?:kvm|vm|vcpu|guest-memfd|capabilities|conversion-model|conversion-steps|raw|trace|registers)\.ts$/,
+    kvm,
+  ],
+  [/^lib\/kvm\/(?:mapping-uses|file-calls)\.ts$/, `memslots and calls on guest_memfds: ${kvm}`],
+  [/^lib\/kvm\/mapping\.ts$/, `memslots: ${kvm}; views in releases of Node that have transfer()`],
+  [/^lib\/kvm\/native\.ts$/, 'platforms, and flags of Node, that are not these'],
+  [/^lib\/kvm\/resource\.ts$/, 'what the garbage collector closes because nobody did'],
+  [/^lib\/kvm\//, 'arguments and results that no caller in these tests gives'],
+  [/^lib\/(?:guest|conversion|probe)\//, kvm],
+  [
+    /^lib\/backends\/(?:allocate|attachment|backend|exercise|advice-host)\.ts$/,
+    `memory of a VM: ${kvm}; enclaves, and hosts that never overcommit: nowhere`,
+  ],
+  [
+    /^lib\/backends\/(?:memfd|prealloc|numa|host)\.ts$/,
+    'answers of hosts with huge pages, several nodes or older kernels; some are executed in lab machines',
+  ],
+  [/^lib\/backends\//, 'passes on errors that nobody expects, and names what every text fits'],
+  [/^lib\/system\//, 'files that this machine has and others have not'],
+  // The suite and its commands
+  [
+    /^lib\/smoke\/reproducer\//,
+    'calls of failed checks that no test of this machine repeats: executed by the lab tests',
+  ],
+  [/^lib\/smoke\//, `checks, and what runs them: ${kvm}`],
+  [/^lib\/cli\/lab/, lab],
+  [/^lib\/cli\//, `what comes after the device was opened: ${kvm}; errors that nobody expects are passed on`],
+  [
+    /^lib\/lab\/archive\.ts$/,
+    "the mirror of this machine's apt, and progress of what takes more than 5 s: executed by `npm run lab:setup`",
+  ],
+  [/^lib\/lab\//, lab],
 ];
 
 export const reasonFor = (file) => reasons.find(([pattern]) => pattern.test(file))?.[1];

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { flags, kill, marked } from '../helpers/left.mjs';
 
 const main = fileURLToPath(new URL('../../dist/gmem/main.js', import.meta.url));
-const times = 5;
+const times = 4;
 const formats = ['pretty', 'html', 'json', 'ktap', 'junit', 'kcidb', 'lava', 'github', 'markdown'];
 const patterns = ['file', 'memslot', 'binding'];
 

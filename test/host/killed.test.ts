@@ -3,11 +3,12 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { randomFrom } from '../../lib/smoke/random.ts';
 import type * as Runner from '../../lib/smoke/runner.ts';
 import { kill } from '../helpers/left.mjs';
 import { type Mirror, serveMirror } from '../helpers/mirror.ts';
+import { gmemLab } from '../helpers/process.ts';
 import { anySeed } from '../helpers/seed.ts';
 import { expectNothingLeft, killedChecks } from './killed.ts';
 import { describeKvm } from './kvm.ts';
@@ -67,6 +68,32 @@ describe.skipIf(noApt)(noApt ? `gmem lab kernels fetch (skipped: no ${noApt} her
     mirror = await serveMirror(folder, '7.3');
   });
   afterAll(() => mirror[Symbol.asyncDispose]());
+
+  test('lists what the archive has and what is here, and says that there is no archive', async () => {
+    startAfresh();
+    mirror.slow = 0;
+    mirror.stalling = undefined;
+    for (const [name, value] of Object.entries(environment())) vi.stubEnv(name, value);
+    try {
+      const list = async () => (await gmemLab('kernels', 'list')).stdout;
+      expect(await list()).toMatch(/In the cache .*\n {2}nothing\nTo be fetched:\n {2}debian-7\.3\nTo be built:\n/);
+      await expectFetched();
+      expect(await list()).toMatch(/In the cache .*\n {2}debian-7\.3 +7\.3\.1-1\nTo be built:\n/);
+      expect(await gmemLab('kernels', 'path', name, '--modules')).toMatchObject({ code: 2 });
+      expect(await gmemLab('kernels', 'fetch', 'debian-6.18')).toMatchObject({
+        code: 4,
+        stderr: expect.stringMatching(/the archive has no kernel 6\.18 for x86_64/),
+      });
+      startAfresh();
+      const nowhere = await gmemLab('kernels', 'fetch', name, '--mirror', `${mirror.url}/nowhere`);
+      expect(nowhere).toMatchObject({
+        code: 4,
+        stderr: expect.stringMatching(/fetching the index of the archive failed/),
+      });
+    } finally {
+      vi.unstubAllEnvs();
+    }
+  });
 
   const stalls = [/Release$/, /Packages$/, /kernel\.deb$/];
   const ends = [
