@@ -14,7 +14,7 @@ const leaks = { ...env, ASAN_OPTIONS: 'detect_leaks=1:allow_user_segv_handler=1:
 const endurance = ['test/endurance/run.mjs', '--sanitized'];
 run(process.execPath, [...endurance, '--rounds', '500', '--workers', '8'], { env: leaks });
 // That would be worth nothing where LSan finds nothing.
-const leaking = ['--rounds', '8', '--workers', '0', '--leak', 'out/addon-asan/RelWithDebInfo/leak.node'];
+const leaking = ['--rounds', '16', '--workers', '0', '--leak', 'out/addon-asan/RelWithDebInfo/leak.node'];
 const { status, stderr } = spawnSync(process.execPath, [...endurance, ...leaking], { env: leaks, encoding: 'utf8' });
 if (status === 0 || !stderr.includes('Direct leak of 4321 byte(s)')) {
   console.error(`LeakSanitizer does not find a leak on purpose:\n${stderr}`);
