@@ -6,8 +6,8 @@ const library = 'file:///gmem/dist/index.js';
 /** Seconds of play. The machine is emulated: what takes a millisecond elsewhere takes a hundred there. */
 const seconds = 60;
 
-/** Sequences of the game, if time suffices. */
-const sequences = 200;
+/** Sequences of the game: what a busy machine has time for, so that it is the same ones nearly everywhere. */
+const sequences = 300;
 
 function test(name, run) {
   return { name: `unbreakable/${name}`, title: name, since: '', run };
@@ -27,7 +27,7 @@ async function fuzz(check) {
   };
   const one = await player({ library, tell, favoured: needsKvm, group: 10 });
   if (!one.hasKvm) throw new Error('there is no KVM in this machine');
-  const seed = Number(process.env.GMEM_FUZZ_SEED ?? 1);
+  const seed = 1;
   await one.play({ seed, first: 0, count: sequences, until: performance.now() + seconds * 1000 });
   const returned = Object.entries(end.calls).filter(([, call]) => call.returned > 0);
   const sum = (list) => list.reduce((total, [, call]) => total + call.returned, 0);
