@@ -33,7 +33,8 @@ async function killAtAnyTime(check, args, { folder, temporary, env, fine, looks 
   const random = check.random();
   const begin = performance.now();
   const whole = await kill(args, { after: () => false, env, folders: [folder], fine });
-  const takes = performance.now() - begin;
+  // The first run takes longest, and one that has come to its end is not killed.
+  const takes = 0.7 * (performance.now() - begin);
   assert.deepEqual(whole, { how: '0', left: [] });
   const objects = sharedMemory();
   let killed = 0;
