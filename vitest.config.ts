@@ -9,7 +9,7 @@ export default defineConfig({
     execArgv: ['--expose-gc'],
     testTimeout: 30_000,
     // Where processes that tests start write what they execute: npm run coverage wants it.
-    ...(coverage === undefined ? {} : { env: { NODE_V8_COVERAGE: coverage }, setupFiles: 'test/helpers/exit.ts' }),
+    env: coverage === undefined ? {} : { NODE_V8_COVERAGE: coverage },
     projects: [
       { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
       { extends: true, test: { name: 'host', include: ['test/host/**/*.test.ts'] } },

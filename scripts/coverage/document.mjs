@@ -29,7 +29,8 @@ export function documentOf(files, share) {
 Made by \`npm run coverage\` (lines of TypeScript by v8, of C++ by gcov); the reasons are kept in \`scripts/coverage/reasons.mjs\`.
 Measured on ${new Date().toISOString().slice(0, 10)}, Linux ${release()}, Node ${process.version}, ${existsSync('/dev/kvm') ? 'with' : '**without**'} a /dev/kvm: by the unit and host tests with the
 processes that they start, and by the native tests. What runs in lab machines is executed and not counted, nor is what a process
-executed that was killed, traced, or had no more of something.
+executed that was killed, traced, or had no more of something. Of C++ neither is what the tests' own processes execute: vitest
+ends them by a signal, behind which gcov writes nothing.
 
 - TypeScript: ${share(of('lib'))}
 - C++: ${share(of('native'))}

@@ -3,7 +3,7 @@ const kvm = 'needs /dev/kvm: executed by the host tests where there is one, and 
 const lab =
   'makes machines for QEMU, and kernels: executed by the lab tests and `npm run lab:setup`, which are not counted';
 const faults =
-  'errors of the kernel that come by fault injection only (docs/faults.md), which is not counted, or not at all';
+  'called by tests in processes that vitest ends by a signal; errors of the kernel that come by fault injection (docs/faults.md)';
 const child = 'runs in a forked child, or ends the process: nothing of that is counted';
 
 const reasons = [
