@@ -261,6 +261,12 @@ export class Mapping extends KernelResource {
     }
   }
 
+  /** What the kernel does to a range it does to whole pages: up to the end of its last one. */
+  #detachPages(offset: number, length: number): void {
+    const end = Math.ceil((offset + length) / pageSize) * pageSize;
+    this.detachViews(offset, Math.min(end, this.length) - offset);
+  }
+
   #detach(handle: Handle, number: number, view: TrackedView): boolean {
     const buffer = view.buffer.deref();
     const gone = native.mappingDetachView(handle, number, buffer && detachable(buffer));
@@ -283,7 +289,7 @@ export class Mapping extends KernelResource {
     const { handle } = this;
     const [at, count] = range(offset, length, this.length);
     // REMOVE and most others leave views usable; these make addresses inaccessible.
-    if (inaccessible.includes(advice)) this.detachViews(at, count);
+    if (inaccessible.includes(advice)) this.#detachPages(at, count);
     checked(native.mappingAdvise(handle, at, count, i32('advice', advice)), 'madvise', {
       offset: at,
       length: count,
@@ -296,7 +302,7 @@ export class Mapping extends KernelResource {
     const { handle } = this;
     const [at, count] = range(offset, length, this.length);
     const bits = i32('protection', protection);
-    if ((bits & 3) !== 3) this.detachViews(at, count);
+    if ((bits & 3) !== 3) this.#detachPages(at, count);
     checked(native.mappingProtect(handle, at, count, bits), 'mprotect', {
       offset: at,
       length: count,

@@ -107,6 +107,15 @@ test.each([
      if (view.length !== 0 || kept.length !== g.pageSize) throw new Error('detached: ' + [view.length, kept.length]);`,
   ],
   [
+    'a page that is protected takes views of all of it along',
+    `const mapping = g.mapAnonymous({ size });
+     const view = new Uint8Array(mapping.view(1, g.pageSize));
+     const kept = new Uint8Array(mapping.view(g.pageSize, 1));
+     mapping.protect(0, 0, 1);
+     view[0] = kept[0] = 1;
+     if (view.length !== 0 || kept.length !== 1) throw new Error('detached: ' + [view.length, kept.length]);`,
+  ],
+  [
     'guard pages take views along (MADV_GUARD_INSTALL, Linux 6.13)',
     `const mapping = g.mapAnonymous({ size });
      const view = new Uint8Array(mapping.view());
