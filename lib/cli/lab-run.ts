@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { isLacking } from '../lab/error.ts';
 import { architectures, type Image, ImageError, inspectImage } from '../lab/image.ts';
+import { parseName } from '../lab/kernel-names.ts';
 import { chooseAccelerator, Lab } from '../lab/machine.ts';
 import { type KernelFiles, unpackKernel } from '../lab/package.ts';
 import { makeScratch, type Scratch } from '../lab/scratch.ts';
@@ -81,7 +82,13 @@ function findKernel(paths: readonly string[], modules: string | undefined, scrat
   const packages = paths.filter(isPackage);
   const images = paths.filter((path) => !isPackage(path));
   if (images.length > 1) throw new UsageError('--kernel takes one image, or the packages of one kernel');
-  for (const path of paths) if (!existsSync(path)) throw new ImageError(`${path} does not exist`);
+  for (const path of paths)
+    if (!existsSync(path))
+      throw new ImageError(
+        parseName(path)
+          ? `there is no file ${path} here; the kernel that gmem lab kernels calls so is --kernel "$(gmem lab kernels path ${path})"`
+          : `${path} does not exist`,
+      );
   const found: Partial<KernelFiles> = packages.length > 0 ? unpackKernel(packages, scratch) : {};
   const path = images[0] ?? found.image;
   if (path === undefined)

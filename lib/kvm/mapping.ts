@@ -98,7 +98,7 @@ export class Mapping extends KernelResource {
    * their options into a new object takes longer than all else that is not the kernel's.
    *
    * @internal
-   * @param usedMappings of the file, which the mapping joins when it has views or pins
+   * @param usedMappings of the file, which the mapping joins when it gets a view, a pin or a memslot
    */
   static create(
     fd: number,

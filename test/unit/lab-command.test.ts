@@ -23,6 +23,7 @@ test.each([
   [['run'], /--kernel IMAGE is missing/],
   [['run', '--kernel', text], /is not a kernel image/],
   [['run', '--kernel', join(folder, 'nowhere')], /nowhere does not exist/],
+  [['run', '--kernel', 'debian-7.3'], /--kernel "\$\(gmem lab kernels path debian-7\.3\)"/],
   [['run', '--kernel', folder], /is a directory/],
   [['run', '--kernel', notPackage], /is not a Debian package/],
   [['run', '--kernel', arm64, '--arch', 'x86_64'], /is a kernel for aarch64, not for x86_64/],
