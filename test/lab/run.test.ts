@@ -187,12 +187,13 @@ describeLab('gmem lab run', ['sw-protected-7.3'], ([kernel]) => {
     mkdirSync(reports);
     const trace = join(folder, 'trace');
     const to = names.flatMap((name) => ['--reporter', `${name}=${join(reports, name)}`]);
-    const args = ['lab', 'run', '--kernel', image, '--', ...to, '--trace', trace];
+    const args = ['lab', 'run', '--kernel', image, '--machines', '2', '--', ...to, '--trace', trace];
     const child = spawn(process.execPath, ['dist/cli/main.js', ...args], { stdio: 'ignore' });
     const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
     const checksTraced = () =>
       existsSync(trace) ? new Set(readFileSync(trace, 'utf8').match(/"check":"[^"]+"/g)).size : 0;
-    while (checksTraced() < 3 && child.exitCode === null) await new Promise((resolve) => setTimeout(resolve, 50));
+    // Each machine is in the midst of one check at most: of eight that have begun six have ended.
+    while (checksTraced() < 8 && child.exitCode === null) await new Promise((resolve) => setTimeout(resolve, 50));
     child.kill('SIGINT');
     expect(await ended).toBe(130);
     expect(readdirSync(reports).sort()).toEqual([...names].sort());
