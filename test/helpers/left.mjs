@@ -41,7 +41,7 @@ function namesBelow(folder) {
  */
 export async function kill(
   args,
-  { after, signal = 'SIGKILL', env = {}, folders = [], stdio = 'ignore', fine = /^$/, patience = 2000 },
+  { after, signal = 'SIGKILL', env = {}, folders = [], stdio = 'ignore', fine = /^$/, patience = 20_000 },
 ) {
   const mark = randomBytes(8).toString('hex');
   const before = new Set(folders.flatMap(namesBelow));

@@ -41,7 +41,13 @@ async function killAtAnyTime(check, args, { folder, temporary, env, fine, looks 
   for (let i = 0; i < times; i++) {
     const after = random() * takes;
     // A worker whose parent is gone before it has loaded the addon ends at its first word.
-    const { how, left } = await kill(args, { after, env, folders: [folder, temporary], fine, patience: takes + 2000 });
+    const { how, left } = await kill(args, {
+      after,
+      env,
+      folders: [folder, temporary],
+      fine,
+      patience: takes + 20_000,
+    });
     assert.deepEqual(left, [], `killed after ${after} ms`);
     assert.deepEqual(sharedMemory(), objects, `killed after ${after} ms`);
     if (how === 'SIGKILL') killed++;

@@ -48,7 +48,7 @@ describeLab('gmem lab run', ['sw-protected-7.3'], ([kernel]) => {
   const left = () => emulatorsOf(temporary).length + readdirSync(temporary).length;
   /** The kernel ends QEMU with its parent, and a child of its own removes the folder; both take a moment. */
   async function untilNothingIsLeft(): Promise<void> {
-    for (let i = 0; i < 100 && left() > 0; i++) await new Promise((resolve) => setTimeout(resolve, 50));
+    for (let i = 0; i < 400 && left() > 0; i++) await new Promise((resolve) => setTimeout(resolve, 50));
     expect({ emulators: emulatorsOf(temporary), files: readdirSync(temporary) }).toEqual({ emulators: [], files: [] });
   }
 

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
@@ -106,10 +106,13 @@ describe('a backend', () => {
       expect(() => backend.mapping).toThrow(/closed/);
     }
     const controller = new AbortController();
-    const text = `memory-backend-file,id=a,size=1G,share=on,prealloc=on,mem-path=/dev/shm/gmem-${process.pid}`;
+    // Not named as what other tests look for there.
+    const path = `/dev/shm/backends-test-${process.pid}`;
+    const text = `memory-backend-file,id=a,size=1G,share=on,prealloc=on,mem-path=${path}`;
     const running = make(text, { signal: controller.signal });
     setTimeout(() => controller.abort(), 5);
     await expect(running).rejects.toMatchObject({ name: 'AbortError' });
+    expect(existsSync(path)).toBe(false);
     expect(held(folder.path)).toEqual(before);
     expect(maps()).toEqual([]);
   });

@@ -83,7 +83,7 @@ try { writeWhole(${JSON.stringify(file)}, 'x'.repeat(1 << 20)); } catch ({ code 
       const kill = ['-e', `trace=${call}`, '-e', `inject=${call}:signal=KILL:when=${nth}`];
       const { signal } = spawnSync('strace', ['-o', '/dev/null', ...kill, ...program]);
       expect(signal).toBe('SIGKILL');
-      for (let i = 0; i < 100 && readdirSync(place).length > 1; i++) await new Promise((go) => setTimeout(go, 50));
+      for (let i = 0; i < 400 && readdirSync(place).length > 1; i++) await new Promise((go) => setTimeout(go, 50));
       expect({ names: readdirSync(place), text: readFileSync(file, 'utf8') }).toEqual({
         names: ['report'],
         text: 'before',
@@ -128,7 +128,7 @@ setInterval(() => {}, 1000);`;
     );
     writeFileSync(join(path, 'file'), '');
     child.kill(signal);
-    for (let i = 0; i < 100 && existsSync(path); i++) await new Promise((resolve) => setTimeout(resolve, 50));
+    for (let i = 0; i < 400 && existsSync(path); i++) await new Promise((resolve) => setTimeout(resolve, 50));
     expect(existsSync(path)).toBe(false);
   });
 });
