@@ -90,6 +90,16 @@ describe('a measured case', () => {
     expect(closed).toBe(true);
   });
 
+  test('takes as many operations as fill a round, whenever something else wanted the processor', async () => {
+    for (const interrupted of [0, 1, 3, 7]) {
+      let calls = 0;
+      const ours = (operations: number) => 10 * operations + (calls++ === interrupted ? 1e6 : 0);
+      const open = () => ({ contestants: { ours, other: (operations: number) => 20 * operations } });
+      const { operations } = await measure({ name: 'a', title: 'A', bars, open }, terms);
+      expect(operations, `interrupted in call ${interrupted}`).toBe(100);
+    }
+  });
+
   test('is closed when a contestant fails', async () => {
     let closed = false;
     const open = () => ({
