@@ -127,7 +127,10 @@ export function range(offset: unknown, length: unknown, limit: number): [offset:
   return [Number(from), Number(count)];
 }
 
-/** Any view of bytes, as Uint8Array over the same memory. */
+/**
+ * Any view of bytes, as Uint8Array over the same memory. Ask it for its `length`: `byteLength` is the same and takes V8 8 ns
+ * longer, for that getter is not compiled into its callers.
+ */
 export function bytes(name: string, value: unknown): Uint8Array {
   try {
     // Not `instanceof`: that is true of a proxy too, and of an object that has nothing but the prototype.

@@ -160,7 +160,7 @@ export class Mapping extends KernelResource {
       return buffer;
     }
     const buffer = bytes('into', into);
-    const [from, length] = range(offset, buffer.byteLength, this.length);
+    const [from, length] = range(offset, buffer.length, this.length);
     this.#complete('read', from, length, native.mappingRead(handle, from, buffer));
     return into;
   }
@@ -173,7 +173,7 @@ export class Mapping extends KernelResource {
   write(offset: U64, from: NodeJS.ArrayBufferView | ArrayBufferLike): void {
     const { handle } = this;
     const buffer = bytes('from', from);
-    const [at, length] = range(offset, buffer.byteLength, this.length);
+    const [at, length] = range(offset, buffer.length, this.length);
     this.#complete('write', at, length, native.mappingWrite(handle, at, buffer));
   }
 
@@ -199,7 +199,7 @@ export class Mapping extends KernelResource {
   compare(offset: U64, expected: NodeJS.ArrayBufferView | ArrayBufferLike): number {
     const { handle } = this;
     const buffer = bytes('expected', expected);
-    const [at, length] = range(offset, buffer.byteLength, this.length);
+    const [at, length] = range(offset, buffer.length, this.length);
     const result = native.mappingCompare(handle, at, buffer);
     if (result < 0) this.#complete('compare', at, length, -1 - result);
     return result === length ? -1 : result;
