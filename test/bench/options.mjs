@@ -9,7 +9,7 @@ Options:
   --list           the cases and what each needs
   --check          exit with 1 where a ratio is missed
   --quick          a few short rounds, to see that everything runs: its figures say little, so --check refuses it
-  --rounds N       rounds of each, 15 unless told otherwise
+  --rounds N       rounds of each, 18 unless told otherwise
   --json FILE      everything measured, round by round
   --markdown FILE  the table, as in docs/benchmarks.md
   --lab KERNEL     in a lab machine with this kernel (gmem lab kernels list), for cases that need KVM or what this
@@ -53,7 +53,7 @@ export function parseOptions(argv) {
   return {
     ...values,
     names: parsed.positionals,
-    rounds: rounds === undefined ? (values.quick ? 3 : 15) : Number(rounds),
+    rounds: rounds === undefined ? (values.quick ? 3 : 18) : Number(rounds),
   };
 }
 

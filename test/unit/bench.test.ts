@@ -86,7 +86,7 @@ describe('a measured case', () => {
       contestants: { ours: { median: 10 }, other: { median: 20 } },
       bars: [{ median: 0.5, status: 'holds' }],
     });
-    expect(turns.slice(2).join(' ')).toBe('ours other other ours ours other other ours');
+    expect(turns.slice(2).join(' ')).toBe('ours other other ours other ours ours other');
     expect(closed).toBe(true);
   });
 
@@ -143,8 +143,8 @@ describe('the command line of the bench', () => {
     expect(() => parseOptions(argv)).toThrow(message);
   });
 
-  test('has 15 rounds, 3 for a quick look, or as many as are told', () => {
-    expect(parseOptions([]).rounds).toBe(15);
+  test('has 18 rounds, 3 for a quick look, or as many as are told', () => {
+    expect(parseOptions([]).rounds).toBe(18);
     expect(parseOptions(['--quick']).rounds).toBe(3);
     expect(parseOptions(['--quick', '--rounds', '5', 'read']).rounds).toBe(5);
     expect(parseOptions(['read', 'write']).names).toEqual(['read', 'write']);
