@@ -1,6 +1,4 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -22,11 +20,10 @@ export function build(directory, linking = []) {
 export class Baseline {
   #child;
   #lines;
-  #directory;
 
-  constructor(program = undefined) {
-    this.#directory = program ? undefined : mkdtempSync(join(tmpdir(), 'gmem-bench-'));
-    this.#child = spawn(program ?? build(this.#directory), { stdio: ['pipe', 'pipe', 'inherit'] });
+  /** @param program what {@link build} gave */
+  constructor(program) {
+    this.#child = spawn(program, { stdio: ['pipe', 'pipe', 'inherit'] });
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
   }
 
@@ -42,6 +39,5 @@ export class Baseline {
 
   close() {
     this.#child.stdin.end();
-    if (this.#directory) rmSync(this.#directory, { recursive: true, force: true });
   }
 }

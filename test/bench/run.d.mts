@@ -15,5 +15,11 @@ export interface BenchResult {
   readonly operations?: number;
   readonly contestants?: Readonly<Record<string, Spread>>;
   readonly bars: readonly Judged[];
+  readonly rounds?: Readonly<Record<string, readonly number[]>>;
 }
+export declare function together(
+  benchCase: Pick<BenchCase, 'bars'>,
+  results: readonly BenchResult[],
+  emulated: string | undefined,
+): BenchResult;
 export declare function measure(benchCase: BenchCase, terms: { rounds: number; roundNs: number }): Promise<BenchResult>;

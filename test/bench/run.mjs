@@ -29,6 +29,23 @@ function orderOf(entries, round) {
   return round % 2 === 0 ? rotated : rotated.reverse();
 }
 
+const judged = ({ bars }, rounds, emulated) => ({
+  contestants: Object.fromEntries(Object.entries(rounds).map(([who, values]) => [who, spread(values)])),
+  bars: bars.map((bar) => judge(bar, rounds, emulated)),
+  rounds,
+});
+
+/** The rounds of a case that several processes have measured, as if one had. */
+export function together(benchCase, results, emulated) {
+  const other = results.find(({ status }) => status !== 'measured');
+  if (other) return other;
+  const [first] = results;
+  const rounds = Object.fromEntries(
+    Object.keys(first.rounds).map((who) => [who, results.flatMap((result) => result.rounds[who])]),
+  );
+  return { ...first, ...judged(benchCase, rounds, emulated) };
+}
+
 /** Measures one case: rounds of every contestant by turns. */
 export async function measure(benchCase, terms) {
   const { name, title, bars } = benchCase;
@@ -49,11 +66,9 @@ export async function measure(benchCase, terms) {
       ...base,
       status: 'measured',
       operations,
-      contestants: Object.fromEntries(entries.map(([who]) => [who, spread(rounds[who])])),
-      bars: bars.map((bar) => judge(bar, rounds, terms.emulated)),
       ...(opened.absent?.length ? { absent: opened.absent } : {}),
       ...(opened.note ? { note: opened.note } : {}),
-      rounds,
+      ...judged(benchCase, rounds, terms.emulated),
     };
   } finally {
     await opened.close?.();

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { parseOptions, select, UsageError } from '../bench/options.mjs';
-import { measure } from '../bench/run.mjs';
+import { measure, together } from '../bench/run.mjs';
 import { duration, judge, quantile, spread } from '../bench/statistics.mjs';
 import { barText, count, markdown } from '../bench/table.mjs';
 
@@ -98,6 +98,28 @@ describe('a measured case', () => {
       const { operations } = await measure({ name: 'a', title: 'A', bars, open }, terms);
       expect(operations, `interrupted in call ${interrupted}`).toBe(100);
     }
+  });
+
+  test('is one case where several processes have measured it', async () => {
+    const part = (ns: number) =>
+      measure(
+        {
+          name: 'a',
+          title: 'A',
+          bars,
+          open: () => ({ contestants: { ours: () => ns, other: () => 20 }, operations: 1 }),
+        },
+        { ...terms, rounds: 2 },
+      );
+    const parts = [await part(10), await part(40), await part(30)];
+    const whole = together({ bars }, parts, undefined);
+    expect(whole).toMatchObject({
+      status: 'measured',
+      bars: [{ median: 1.5, low: 0.75, high: 1.875, status: 'missed' }],
+    });
+    expect(whole.rounds?.['ours']).toEqual([10, 10, 40, 40, 30, 30]);
+    const failed = { ...whole, status: 'failed', reason: 'no' } as const;
+    expect(together({ bars }, [whole, failed], undefined)).toBe(failed);
   });
 
   test('is closed when a contestant fails', async () => {
