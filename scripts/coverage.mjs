@@ -1,21 +1,25 @@
-// npm run coverage: which lines the tests of this machine execute, of the TypeScript (v8: by vitest, and in the processes that
-// tests start) and of the C++ (gcov: native tests, and the addon under the same vitest run).
+// npm run coverage: which lines the tests execute, of the TypeScript (v8: by vitest, and in the processes that tests start) and
+// of the C++ (gcov: native tests, and the addon under the same vitest run); what needs KVM in lab machines.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
 import { build, run } from './cmake.mjs';
 import { documentOf } from './coverage/document.mjs';
+import { measureInLab } from './coverage/lab.mjs';
 import { linesOfProcesses } from './coverage/processes.mjs';
 import { reasonFor } from './coverage/reasons.mjs';
 import { optionsOf } from './options.mjs';
 
 const folder = resolve('out/native-coverage');
 const processes = resolve('out/coverage/processes');
+const gcda = resolve('out/coverage/gcda');
+const kernelsFile = 'out/coverage/kernels.json';
 const { native: onlyNative, again } = optionsOf(
   `
 Usage: npm run coverage -- [--native | --again]
 
 Runs all tests and writes docs/coverage.md: what they execute, and why the rest is not, by scripts/coverage/reasons.mjs.
+Takes about 20 minutes, most of them in lab machines; without a lab (npm run lab:setup) what these execute is missing.
 
   --native  only the native tests; nothing is written
   --again   run nothing, and write it again of what was measured last
@@ -26,11 +30,15 @@ Exit status: 0 all that is not executed has a reason, 1 it has not, or a test fa
 );
 
 /** Lines by file: how many there are, and which were not executed. */
-function fromGcov() {
-  const notes = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith('.gcda'));
+function fromGcov(folders) {
+  const notes = folders.flatMap((place) =>
+    readdirSync(place, { recursive: true })
+      .filter((name) => name.endsWith('.gcda'))
+      .map((name) => resolve(place, name)),
+  );
   const counts = new Map();
   for (const note of notes) {
-    const text = execFileSync('gcov', ['--json-format', '--stdout', resolve(folder, note)], {
+    const text = execFileSync('gcov', ['--json-format', '--stdout', note], {
       cwd: folder,
       encoding: 'utf8',
       maxBuffer: 1 << 28,
@@ -77,7 +85,7 @@ function measureNative() {
   run('ctest', ['--output-on-failure', '--test-dir', folder]);
 }
 
-function measureAll() {
+async function measureAll() {
   rmSync('out/coverage', { recursive: true, force: true });
   mkdirSync(processes, { recursive: true });
   run(process.execPath, ['scripts/build.mjs']);
@@ -103,13 +111,17 @@ function measureAll() {
       },
     },
   );
+  const addon = resolve(folder, 'RelWithDebInfo/guest_memfd.node');
+  writeFileSync(kernelsFile, JSON.stringify(await measureInLab({ addon, native: folder, processes, gcda })));
 }
 
 if (!again) {
   measureNative();
-  if (!onlyNative) measureAll();
+  if (!onlyNative) await measureAll();
 }
-const files = [...fromGcov(), ...(onlyNative ? [] : fromVitest())].sort((a, b) => a.file.localeCompare(b.file));
+const kernels = onlyNative || !existsSync(kernelsFile) ? [] : JSON.parse(readFileSync(kernelsFile, 'utf8'));
+const native = fromGcov([folder, ...kernels.map((name) => resolve(gcda, name))]);
+const files = [...native, ...(onlyNative ? [] : fromVitest())].sort((a, b) => a.file.localeCompare(b.file));
 const unexplained = files.filter(({ file, missed }) => missed.length > 0 && !reasonFor(file));
 const share = (list) => {
   const total = list.reduce((sum, file) => sum + file.total, 0);
@@ -119,7 +131,7 @@ const share = (list) => {
 console.log(`C++: ${share(files.filter(({ file }) => file.startsWith('native/')))}`);
 if (!onlyNative) {
   console.log(`TypeScript: ${share(files.filter(({ file }) => file.startsWith('lib/')))}`);
-  writeFileSync('docs/coverage.md', documentOf(files, share));
+  writeFileSync('docs/coverage.md', documentOf(files, share, kernels));
   if (unexplained.length > 0) {
     console.error(
       `without a reason in scripts/coverage/reasons.mjs: ${unexplained.map(({ file }) => file).join(', ')}`,

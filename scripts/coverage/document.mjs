@@ -14,7 +14,7 @@ function ranges(lines) {
 }
 
 /** docs/coverage.md: what tests execute here, and why the rest is not executed. */
-export function documentOf(files, share) {
+export function documentOf(files, share, kernels) {
   const of = (folder) => files.filter(({ file }) => file.startsWith(`${folder}/`));
   const rows = files
     .filter(({ missed }) => missed.length > 0)
@@ -28,9 +28,14 @@ export function documentOf(files, share) {
 
 Made by \`npm run coverage\` (lines of TypeScript by v8, of C++ by gcov); the reasons are kept in \`scripts/coverage/reasons.mjs\`.
 Measured on ${new Date().toISOString().slice(0, 10)}, Linux ${release()}, Node ${process.version}, ${existsSync('/dev/kvm') ? 'with' : '**without**'} a /dev/kvm: by the unit and host tests with the
-processes that they start, and by the native tests. What runs in lab machines is executed and not counted, nor is what a process
-executed that was killed, traced, or had no more of something. Of C++ neither is what the tests' own processes execute: vitest
-ends them by a signal, behind which gcov writes nothing.
+processes that they start, by the native tests, and ${
+    kernels.length === 0
+      ? 'not in lab machines, for there were no kernels here'
+      : `in lab machines (${kernels.join(', ')}) by the commands of
+gmem and the lab tests of the library`
+  }. Not counted is what a process executed that was killed, traced, or had no more of something,
+what other lab tests execute, and what boots and watches the machines. Of C++ neither is what the tests' own processes execute:
+vitest ends them by a signal, behind which gcov writes nothing.
 
 - TypeScript: ${share(of('lib'))}
 - C++: ${share(of('native'))}
