@@ -19,7 +19,7 @@ const { native: onlyNative, again } = optionsOf(
 Usage: npm run coverage -- [--native | --again]
 
 Runs all tests and writes docs/coverage.md: what they execute, and why the rest is not, by scripts/coverage/reasons.mjs.
-Takes about 20 minutes, most of them in lab machines; without a lab (npm run lab:setup) what these execute is missing.
+Takes about 12 minutes, most of them in lab machines; without a lab (npm run lab:setup) what these execute is missing.
 
   --native  only the native tests; nothing is written
   --again   run nothing, and write it again of what was measured last

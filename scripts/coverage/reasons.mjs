@@ -1,6 +1,6 @@
 // Why lines are not executed where coverage is measured, by the first pattern that a file's path matches.
 const injected =
-  'errors of the kernel, which the tests with faults put in (docs/faults.md) in processes that are traced';
+  'errors of the kernel, put in from outside (docs/faults.md) into processes that are traced and not counted';
 const other =
   'executed by tests with KVM that are not counted: the host tests where there is one, fuzzing, faults and SECURITY.md in lab machines';
 const lab = 'makes and watches machines, and kernels for them: executed by the lab tests and `npm run lab:setup`';
