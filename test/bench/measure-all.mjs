@@ -16,6 +16,14 @@ const MiB = 2 ** 20;
  */
 const processes = 3;
 
+const failed = ({ name, title, bars }, reason) => ({
+  name,
+  title,
+  status: 'failed',
+  reason,
+  bars: bars.map((bar) => ({ ...bar, status: 'unjudged' })),
+});
+
 /** Measures in this process. */
 async function measureHere(one, { program, rounds, quick, emulated }) {
   const baseline = new Baseline(program);
@@ -31,24 +39,18 @@ async function measureHere(one, { program, rounds, quick, emulated }) {
       size: quick || freemem() < 4096 * MiB ? 64 * MiB : 2048 * MiB,
     });
   } catch (error) {
-    return {
-      name: one.name,
-      title: one.title,
-      status: 'failed',
-      reason: error.stack ?? String(error),
-      bars: one.bars.map((bar) => ({ ...bar, status: 'unjudged' })),
-    };
+    return failed(one, error.stack ?? String(error));
   } finally {
     baseline.close();
   }
 }
 
 /** Measures in a process of its own: this module again, see its end. */
-function measureApart({ name }, options) {
-  const child = fork(new URL(import.meta.url), [JSON.stringify({ ...options, name })]);
-  return new Promise((done, fail) => {
-    child.on('message', done).on('error', fail);
-    child.on('exit', (code, signal) => fail(new Error(`the process of ${name} ended with ${signal ?? code}`)));
+function measureApart(one, options) {
+  const child = fork(new URL(import.meta.url), [JSON.stringify({ ...options, name: one.name })]);
+  return new Promise((done) => {
+    child.on('message', done).on('error', (error) => done(failed(one, error.message)));
+    child.on('exit', (code, signal) => done(failed(one, `its process ended with ${signal ?? code}`)));
   });
 }
 

@@ -209,8 +209,31 @@ describe('the bench itself', () => {
     }
   });
 
+  test('shares rounds among processes', { timeout: 120_000 }, async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'gmem-test-'));
+    const json = join(directory, 'result.json');
+    try {
+      expect(await bench('--rounds', '7', 'books', '--json', json)).toMatchObject({ status: 0 });
+      const [{ rounds, bars }] = JSON.parse(readFileSync(json, 'utf8')).results;
+      expect([rounds.ours.length, rounds['1 GiB'].length]).toEqual([7, 7]);
+      expect(bars[0].status).toMatch(/holds|missed/);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
   test('refuses a wrong command line, and lists its cases', async () => {
-    expect(await bench('no-such-case')).toMatchObject({ status: 2, stderr: /no case is called "no-such-case"/ });
+    expect(await bench('no-such-case')).toEqual({
+      status: 2,
+      stdout: '',
+      stderr: expect.stringMatching(/no case is called "no-such-case"/),
+    });
+    // Before it measures, not behind minutes of that.
+    expect(await bench('books', '--json', '/nowhere/result.json')).toEqual({
+      status: 2,
+      stdout: '',
+      stderr: expect.stringMatching(/^bench: --json: .*ENOENT.*\n$/),
+    });
     const { status, stdout } = await bench('--list');
     expect(status).toBe(0);
     expect(stdout).toMatch(/^check-extension +KVM_CHECK_EXTENSION$/m);
