@@ -63,10 +63,12 @@ export class MappingUses {
 
 /** The mappings of a file that are used, and so concern who changes the file. Nobody lives longer for being in here. */
 export class UsedMappings {
-  readonly #mappings = new Set<WeakRef<Mapping>>();
+  // Made when it is needed: most files have none, and it would be a tenth of what making one costs.
+  #mappings: Set<WeakRef<Mapping>> | undefined;
 
   add(mapping: Mapping): void {
     this.open(); // forgets those that are gone
+    this.#mappings ??= new Set();
     this.#mappings.add(new WeakRef(mapping));
   }
 
@@ -87,12 +89,12 @@ export class UsedMappings {
 }
 
 /** Those that have not been collected and are needed; the others are forgotten. */
-function alive<T extends object>(all: Set<WeakRef<T>>, needed: (one: T) => boolean): T[] {
+function alive<T extends object>(all: Set<WeakRef<T>> | undefined, needed: (one: T) => boolean): T[] {
   const found: T[] = [];
-  for (const weak of all) {
+  for (const weak of all ?? []) {
     const one = weak.deref();
     if (one && needed(one)) found.push(one);
-    else all.delete(weak);
+    else all?.delete(weak);
   }
   return found;
 }

@@ -88,8 +88,8 @@ export class MemoryFile extends FdResource {
   resize(size: U64): void {
     const args = { size: u64('size', size) };
     checked(native.memoryFileResize(this.handle, args.size), 'ftruncate', args);
-    const pages = (BigInt(args.size) + BigInt(pageSize) - 1n) / BigInt(pageSize);
     for (const mapping of this.#usedMappings.open()) {
+      const pages = (BigInt(args.size) + BigInt(pageSize) - 1n) / BigInt(pageSize);
       const end = pages * BigInt(pageSize) - mapping.fileOffset;
       if (end < BigInt(mapping.length)) mapping.detachViews(end > 0n ? end : 0n);
     }
