@@ -1,6 +1,5 @@
 // Coverage of what needs KVM where there is none: counted in lab machines, each with another kernel.
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { gunzipSync } from 'node:zlib';
@@ -30,16 +29,17 @@ export async function measureInLab({ addon, native, processes, gcda }) {
   const { inspectImage } = await import('../../dist/lab/image.js');
   const { cachedKernel } = await import('../../dist/lab/kernel-cache.js');
   const { chooseAccelerator, Lab } = await import('../../dist/lab/machine.js');
+  const { makeScratch } = await import('../../dist/lab/scratch.js');
   const { runChecks } = await import('../../dist/smoke/runner.js');
   const kernels = Object.keys(machines)
     .map(cachedKernel)
     .filter((kernel) => kernel !== undefined);
-  const scratch = mkdtempSync(join(tmpdir(), 'gmem-coverage-'));
+  const scratch = makeScratch('gmem-coverage-');
   process.env['GMEM_ADDON'] = addon;
   try {
     for (const { name, image: path, modules: kernelModules } of kernels) {
       const modules = machines[name];
-      const job = join(scratch, 'coverage.json');
+      const job = join(scratch.path, 'coverage.json');
       writeFileSync(job, JSON.stringify({ modules }));
       const image = inspectImage(path);
       const lab = new Lab({
@@ -88,7 +88,7 @@ export async function measureInLab({ addon, native, processes, gcda }) {
       }
     }
   } finally {
-    rmSync(scratch, { recursive: true });
+    scratch.remove();
   }
   return kernels.map(({ name }) => name);
 }

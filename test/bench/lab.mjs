@@ -1,12 +1,12 @@
 // The same bench inside a lab machine. Figures of an emulated processor are not those of a real one, and neither are ratios;
 // what they show is that everything runs, and about how many instructions it takes.
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { inspectImage } from '../../dist/lab/image.js';
 import { cachedKernel } from '../../dist/lab/kernel-cache.js';
 import { chooseAccelerator, Lab } from '../../dist/lab/machine.js';
+import { makeScratch } from '../../dist/lab/scratch.js';
 import { runChecks } from '../../dist/smoke/runner.js';
 import { build } from './baseline.mjs';
 import { cases } from './cases.mjs';
@@ -30,10 +30,10 @@ export async function measureInLab(options, tell) {
   if (!kernel) throw new UsageError(`--lab ${options.lab}: no such kernel here; see gmem lab kernels list`);
   // What needs no KVM is better measured outside.
   const selected = options.names.length === 0 ? cases.filter((one) => one.unmet) : select(cases, options.names);
-  const directory = mkdtempSync(join(tmpdir(), 'gmem-bench-'));
+  const scratch = makeScratch('gmem-bench-');
   const image = inspectImage(kernel.image);
   const accelerator = chooseAccelerator('auto', image.architecture);
-  const job = join(directory, 'bench.json');
+  const job = join(scratch.path, 'bench.json');
   const { rounds, quick } = options;
   writeFileSync(job, JSON.stringify({ rounds, quick, emulated: accelerator === 'tcg' ? 'QEMU, TCG' : undefined }));
   const lab = new Lab({
@@ -47,7 +47,7 @@ export async function measureInLab(options, tell) {
     bootSeconds: 300,
     files: new Map([
       ['lab/bench.json', job],
-      ['lab/baseline', build(directory, ['-static'])],
+      ['lab/baseline', build(scratch.path, ['-static'])],
       ...filesOf('test/bench', /\.mjs$/),
       ...filesOf('node_modules/koffi', /\.c?js$|^package\.json$/),
       ...filesOf(`node_modules/@koromix/koffi-linux-${process.arch}`, /\.js$|\.node$|^package\.json$/),
@@ -74,7 +74,7 @@ export async function measureInLab(options, tell) {
       },
     });
   } finally {
-    rmSync(directory, { recursive: true });
+    scratch.remove();
   }
   return { facts, results };
 }

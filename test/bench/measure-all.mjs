@@ -1,7 +1,6 @@
 import { fork } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { freemem, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { freemem } from 'node:os';
+import { makeScratch } from '../../dist/lab/scratch.js';
 import { Baseline, build } from './baseline.mjs';
 import { cases } from './cases.mjs';
 import { machineFacts } from './facts.mjs';
@@ -58,10 +57,10 @@ function measureApart(one, options) {
 export async function measureAll({ names, rounds, quick, program: given, emulated }, tell) {
   const selected = select(cases, names);
   const facts = machineFacts(rounds, emulated);
-  const directory = given ? undefined : mkdtempSync(join(tmpdir(), 'gmem-bench-'));
+  const scratch = given ? undefined : makeScratch('gmem-bench-');
   const results = [];
   try {
-    const options = { program: given ?? build(directory), quick, emulated };
+    const options = { program: given ?? build(scratch.path), quick, emulated };
     // In a lab machine each case has a process of its own already, and a quick look needs none.
     const parts = quick || emulated ? 1 : Math.min(processes, rounds);
     for (const one of selected) {
@@ -76,7 +75,7 @@ export async function measureAll({ names, rounds, quick, program: given, emulate
       tell(result);
     }
   } finally {
-    if (directory) rmSync(directory, { recursive: true, force: true });
+    scratch?.remove();
   }
   return { facts, results };
 }

@@ -43,7 +43,7 @@ export function together(benchCase, results, emulated) {
   const rounds = Object.fromEntries(
     Object.keys(first.rounds).map((who) => [who, results.flatMap((result) => result.rounds[who])]),
   );
-  return { ...first, ...judged(benchCase, rounds, emulated) };
+  return { ...first, processes: results.length, ...judged(benchCase, rounds, emulated) };
 }
 
 /** Measures one case: rounds of every contestant by turns. */

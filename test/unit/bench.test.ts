@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -8,6 +8,7 @@ import { parseOptions, select, UsageError } from '../bench/options.mjs';
 import { measure, together } from '../bench/run.mjs';
 import { duration, judge, quantile, spread } from '../bench/statistics.mjs';
 import { barText, count, markdown } from '../bench/table.mjs';
+import { kill } from '../helpers/left.mjs';
 
 describe('the arithmetic of the bench', () => {
   test('quantiles lie between values in proportion', () => {
@@ -214,9 +215,24 @@ describe('the bench itself', () => {
     const json = join(directory, 'result.json');
     try {
       expect(await bench('--rounds', '7', 'books', '--json', json)).toMatchObject({ status: 0 });
-      const [{ rounds, bars }] = JSON.parse(readFileSync(json, 'utf8')).results;
-      expect([rounds.ours.length, rounds['1 GiB'].length]).toEqual([7, 7]);
+      const [{ processes, rounds, bars }] = JSON.parse(readFileSync(json, 'utf8')).results;
+      expect([processes, rounds.ours.length, rounds['1 GiB'].length]).toEqual([3, 7, 7]);
       expect(bars[0].status).toMatch(/holds|missed/);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  test('leaves nothing behind Ctrl-C', { timeout: 60_000 }, async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'gmem-test-'));
+    try {
+      const found = await kill(['test/bench/bench.mjs', 'books', 'view'], {
+        after: () => readdirSync(directory).length > 0,
+        signal: 'SIGINT',
+        env: { TMPDIR: directory },
+        folders: [directory],
+      });
+      expect(found).toEqual({ how: 'SIGINT', left: [] });
     } finally {
       rmSync(directory, { recursive: true });
     }
