@@ -1,5 +1,5 @@
 // npm run bench: see --help.
-import { accessSync, constants, writeFileSync } from 'node:fs';
+import { accessSync, constants, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { help, parseOptions, select, UsageError } from './options.mjs';
 import { count, factsText, lines, markdown } from './table.mjs';
@@ -7,7 +7,9 @@ import { count, factsText, lines, markdown } from './table.mjs';
 /** Where results are to be written is looked at before they are measured. */
 function requireWritable(option, path) {
   try {
-    if (path) accessSync(dirname(path), constants.W_OK);
+    const there = statSync(path, { throwIfNoEntry: false });
+    if (there?.isDirectory()) throw new Error(`${path} is a folder`);
+    accessSync(there ? path : dirname(path), constants.W_OK);
   } catch (error) {
     throw new UsageError(`--${option}: ${error.message}`);
   }
@@ -28,7 +30,7 @@ async function main(argv) {
     }
     return 0;
   }
-  for (const option of ['json', 'markdown']) requireWritable(option, options[option]);
+  for (const option of ['json', 'markdown']) if (options[option]) requireWritable(option, options[option]);
   const tell = (result) => console.log(lines(result).join('\n'));
   const measured = options.lab
     ? await (await import('./lab.mjs')).measureInLab(options, tell)

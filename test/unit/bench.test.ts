@@ -245,11 +245,15 @@ describe('the bench itself', () => {
       stderr: expect.stringMatching(/no case is called "no-such-case"/),
     });
     // Before it measures, not behind minutes of that.
-    expect(await bench('books', '--json', '/nowhere/result.json')).toEqual({
-      status: 2,
-      stdout: '',
-      stderr: expect.stringMatching(/^bench: --json: .*ENOENT.*\n$/),
-    });
+    for (const [path, why] of [
+      ['/nowhere/result.json', 'ENOENT'],
+      [tmpdir(), 'is a folder'],
+    ] as const)
+      expect(await bench('books', '--json', path)).toEqual({
+        status: 2,
+        stdout: '',
+        stderr: expect.stringMatching(new RegExp(`^bench: --json: .*${why}.*\\n$`)),
+      });
     const { status, stdout } = await bench('--list');
     expect(status).toBe(0);
     expect(stdout).toMatch(/^check-extension +KVM_CHECK_EXTENSION$/m);
