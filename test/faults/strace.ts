@@ -8,9 +8,11 @@ export function withoutStrace(): string | undefined {
   const sleeper = spawn('sleep', ['60'], { stdio: 'ignore' });
   try {
     // Attaches, sees a signal and is gone.
-    const { status, stderr } = spawnSync('timeout', ['-s', 'INT', '1', 'strace', '-p', String(sleeper.pid)], {
-      encoding: 'utf8',
-    });
+    const { status, stderr } = spawnSync(
+      'timeout',
+      ['-s', 'INT', '-k', '5', '1', 'strace', '-p', String(sleeper.pid)],
+      { encoding: 'utf8' },
+    );
     return /attached/.test(stderr) ? undefined : `strace may not attach: ${stderr.trim() || `exit status ${status}`}`;
   } finally {
     sleeper.kill('SIGKILL');

@@ -12,6 +12,25 @@ const program = fileURLToPath(new URL('./program.mjs', import.meta.url));
 /** Every call by which memory comes and goes: what is mapped at the end of a round and was not before has leaked. */
 const alwaysTraced = ['mmap', 'munmap'];
 
+/** How often a tracer is told to go, in milliseconds. */
+const interruptEvery = 2000;
+
+/**
+ * Sends SIGINT until a child has ended. One is not enough: strace looks whether it was interrupted and then waits for its
+ * tracees, so a signal between the two is lost when these make no more calls; it stayed behind one in some thousand.
+ *
+ * @param child that ends by SIGINT
+ * @returns a promise of its end
+ */
+export async function interrupted(child) {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => child.on('close', resolve));
+  child.kill('SIGINT');
+  const again = setInterval(() => child.kill('SIGINT'), interruptEvery);
+  await ended;
+  clearInterval(again);
+}
+
 export class Target {
   /**
    * @param part of program.mjs
@@ -90,7 +109,6 @@ export class Target {
       ],
       { stdio: ['ignore', 'ignore', 'pipe'] },
     );
-    const detached = new Promise((resolve) => strace.on('close', resolve));
     let said = '';
     await new Promise((resolve, reject) => {
       strace.on('error', reject);
@@ -102,8 +120,7 @@ export class Target {
     });
     writeSync(this.fifo, '.');
     const told = await this.hear();
-    strace.kill('SIGINT');
-    await detached;
+    await interrupted(strace);
     const calls = parseLog(readFileSync(log, 'utf8'), ready.ready);
     if (!told?.thrown) return { ...told, calls, main: ready.ready };
     writeSync(this.fifo, '.');
