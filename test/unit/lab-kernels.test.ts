@@ -85,7 +85,9 @@ describe('the cache', () => {
     const mine = locked('x', waiting, async () => {
       order.push('mine');
     });
-    await new Promise((resolve) => setTimeout(resolve, 700));
+    await vi.waitFor(() => expect(waiting).toHaveBeenCalledTimes(1), 20_000);
+    // Long enough for one that does not wait.
+    await new Promise((resolve) => setTimeout(resolve, 200));
     expect(waiting).toHaveBeenCalledTimes(1);
     order.push('theirs ends');
     holder.kill('SIGKILL');
