@@ -31,6 +31,9 @@ export interface MachineOptions {
   readonly keep?: string | undefined;
 }
 
+/** A machine of which nothing more is said than what it boots. */
+const defaults = { cpus: 2, memoryMiB: 1024, numaNodes: 1, commandLine: '', bootSeconds: 300 } as const;
+
 const powerOffSeconds = 20;
 
 /** What init tells, besides what the worker tells. */
@@ -158,9 +161,11 @@ export class Lab {
   #bootMs = 0;
   #boots = 0;
 
-  constructor(options: MachineOptions) {
-    this.#options = options;
-    this.#emulator = emulatorVersion(options.image.architecture);
+  /** @param given what is left out is 2 processors, 1 GiB, one node, 300 s to boot, and KVM where it can be had */
+  constructor(given: Pick<MachineOptions, 'image'> & Partial<MachineOptions>) {
+    const { architecture } = given.image;
+    this.#options = { ...defaults, accelerator: chooseAccelerator('auto', architecture), ...given };
+    this.#emulator = emulatorVersion(architecture);
   }
 
   get facts(): Omit<LabFacts, 'image'> {

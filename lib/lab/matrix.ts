@@ -29,11 +29,11 @@ export interface MatrixOptions {
   readonly onColumn: (column: Column) => void;
 }
 
-/** Two nodes, so that the checks of NUMA policies run. */
-const machine = { cpus: 2, numaNodes: 2 } as const;
-
 /** How many machines run at once: the processors of one are emulated by one thread. */
 export const defaultJobs = availableParallelism();
+
+/** Two, so that the checks of NUMA policies run. */
+const numaNodes = 2;
 
 async function column(kernel: CachedKernel, options: MatrixOptions): Promise<Column> {
   const { name, series, architecture, version } = kernel;
@@ -42,11 +42,10 @@ async function column(kernel: CachedKernel, options: MatrixOptions): Promise<Col
   const lab = new Lab({
     image,
     modules: kernel.modules,
-    ...machine,
+    numaNodes,
     // KASAN keeps an eighth of the memory to itself, and everything is larger.
     memoryMiB: kernel.debug ? 3072 : 1024,
     accelerator: chooseAccelerator(options.accelerator, image.architecture),
-    commandLine: '',
     bootSeconds: options.bootSeconds,
   });
   try {
@@ -80,9 +79,7 @@ export async function runMatrix(options: MatrixOptions): Promise<Matrix> {
   await Promise.all(Array.from({ length: Math.min(options.jobs, options.kernels.length) }, work));
   const found = columns.flatMap(({ result }, index) => {
     const kernel = options.kernels[index];
-    return kernel && result && !result.interrupted
-      ? surprises(catalogue, kernel, machine.numaNodes, result.checks)
-      : [];
+    return kernel && result && !result.interrupted ? surprises(catalogue, kernel, numaNodes, result.checks) : [];
   });
   const done = columns.filter((one) => one !== undefined);
   return { title: 'guest_memfd on kernels of the lab', columns: done, surprises: found };

@@ -28,7 +28,7 @@ const machines = {
 export async function measureInLab({ addon, native, processes, gcda }) {
   const { inspectImage } = await import('../../dist/lab/image.js');
   const { cachedKernel } = await import('../../dist/lab/kernel-cache.js');
-  const { chooseAccelerator, Lab } = await import('../../dist/lab/machine.js');
+  const { Lab } = await import('../../dist/lab/machine.js');
   const { makeScratch } = await import('../../dist/lab/scratch.js');
   const { runChecks } = await import('../../dist/smoke/runner.js');
   const kernels = Object.keys(machines)
@@ -41,16 +41,11 @@ export async function measureInLab({ addon, native, processes, gcda }) {
       const modules = machines[name];
       const job = join(scratch.path, 'coverage.json');
       writeFileSync(job, JSON.stringify({ modules }));
-      const image = inspectImage(path);
       const lab = new Lab({
-        image,
+        image: inspectImage(path),
         modules: kernelModules,
-        cpus: 2,
         memoryMiB: 3072,
         numaNodes: 2,
-        accelerator: chooseAccelerator('auto', image.architecture),
-        commandLine: '',
-        bootSeconds: 300,
         files: new Map([
           ['lab/coverage.json', job],
           ['gmem/scripts/coverage/in-lab.mjs', resolve('scripts/coverage/in-lab.mjs')],

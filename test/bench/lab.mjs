@@ -39,12 +39,8 @@ export async function measureInLab(options, tell) {
   const lab = new Lab({
     image,
     modules: kernel.modules,
-    cpus: 2,
     memoryMiB: 2048,
-    numaNodes: 1,
     accelerator,
-    commandLine: '',
-    bootSeconds: 300,
     files: new Map([
       ['lab/bench.json', job],
       ['lab/baseline', build(scratch.path, ['-static'])],

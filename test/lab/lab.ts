@@ -73,12 +73,8 @@ export async function runInLab(run: LabRun): Promise<SuiteResult> {
   const lab = new Lab({
     image: inspectImage(kernel.image),
     modules: kernel.modules,
-    cpus: 2,
-    memoryMiB: 1024,
-    numaNodes: 1,
+    // The same machine everywhere, also where nested virtualisation is.
     accelerator: 'tcg',
-    commandLine: '',
-    bootSeconds: 300,
     files: new Map(files),
     ...run.machine,
   });
