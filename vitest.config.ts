@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { slowness } from './test/helpers/slowness.ts';
 
 const coverage = process.env['GMEM_PROCESS_COVERAGE'];
 
@@ -7,7 +8,7 @@ export default defineConfig({
     globalSetup: 'test/helpers/build.ts',
     pool: 'forks',
     execArgv: ['--expose-gc'],
-    testTimeout: 30_000,
+    testTimeout: 30_000 * slowness,
     // Where processes that tests start write what they execute: npm run coverage wants it.
     env: coverage === undefined ? {} : { NODE_V8_COVERAGE: coverage },
     projects: [

@@ -137,7 +137,7 @@ export class GuestMemfd extends FdResource {
   /**
    * The attributes of a range of the file as flags and {@link setMemoryAttributes} of this object left them, in stretches of
    * equal {@link MemoryAttribute} bits. They count where attributes belong to guest_memfds, and where nothing can be
-   * converted; where they belong to VMs, {@link Vm.attributes} counts.
+   * converted; where they belong to VMs, {@link Vm.attributes} counts. Also once it is closed.
    */
   attributes(offset: U64, length: U64): Range<number>[] {
     const start = Number(u64('offset', offset));

@@ -254,7 +254,7 @@ export class Vm extends FdResource {
 
   /**
    * The attributes of a range of guest physical memory as they were set through this object, in stretches of equal
-   * {@link MemoryAttribute} bits. Nobody can ask the kernel for them.
+   * {@link MemoryAttribute} bits. Nobody can ask the kernel for them. Also once it is closed.
    */
   attributes(guestPhysAddr: U64, size: U64): Range<number>[] {
     const start = Number(u64('guestPhysAddr', guestPhysAddr));

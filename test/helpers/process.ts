@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { slowness } from './slowness.ts';
 
 export interface Ended {
   code: number | null;
@@ -7,7 +8,7 @@ export interface Ended {
   stderr: string;
 }
 
-function start(args: readonly string[], env: NodeJS.ProcessEnv = {}, timeout = 60_000): Promise<Ended> {
+function start(args: readonly string[], env: NodeJS.ProcessEnv = {}, timeout = 60_000 * slowness): Promise<Ended> {
   return new Promise((resolve) => {
     const child = execFile(
       process.execPath,

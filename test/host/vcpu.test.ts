@@ -81,7 +81,11 @@ describeKvm('Vcpu', () => {
     expect(vcpu.run()).toEqual({ reason: 'HLT' });
     using agent = GuestAgent.create(vm, { slot: 1, guestPhysAddr: 0x10_0000, vcpuId: 1 });
     agent.vcpu.setSpecialRegisters({ cr3: 0x8000_0000n });
-    expect(agent.run([]).exit).toEqual({ reason: 'SHUTDOWN' });
+    // Page tables in no memslot: three faults where KVM walks them itself (kvm_pvm), else the processor leaves the guest while
+    // it delivers the first, and KVM has no answer to that (KVM_INTERNAL_ERROR_DELIVERY_EV, 3).
+    expect([{ reason: 'SHUTDOWN' }, { reason: 'INTERNAL_ERROR', suberror: 3, data: expect.any(Array) }]).toContainEqual(
+      agent.run([]).exit,
+    );
   });
 
   test('a memory fault comes with errno and address', () => {
