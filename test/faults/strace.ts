@@ -22,11 +22,13 @@ export function withoutStrace(): string | undefined {
 /** A program with its libraries, as files of a lab machine. */
 export function filesOfProgram(name: string): [string, string][] {
   const path = execFileSync('sh', ['-c', `command -v ${name}`], { encoding: 'utf8' }).trim();
+  return [[`bin/${name}`, path], ...librariesOf(path)];
+}
+
+/** What a program or an addon is linked to, as files of a lab machine. */
+export function librariesOf(path: string): [string, string][] {
   const libraries = execFileSync('ldd', [path], { encoding: 'utf8' }).matchAll(/(?:=> )?(\/\S+) \(0x/g);
-  return [
-    [`bin/${name}`, path],
-    ...[...libraries].map(([, library = '']): [string, string] => [library.slice(1), library]),
-  ];
+  return [...libraries].map(([, library = '']): [string, string] => [library.slice(1), library]);
 }
 
 /** The part of all faults that GMEM_FAULTS asks for, to be written into docs/faults.md: [1, 1] for `all`. */

@@ -1,0 +1,1 @@
+export function nameOf(file: string): string;
