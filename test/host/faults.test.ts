@@ -1,27 +1,18 @@
 import { release } from 'node:os';
 import { resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { Kvm } from '../../lib/kvm/kvm.ts';
 import { injectFaults, partChoice, shortChoice } from '../faults/inject.mjs';
 import { partOfFaults, withoutStrace } from '../faults/strace.ts';
 import { different, writeSection } from '../faults/table.ts';
+import { withoutKvm } from './kvm.ts';
 
 const asked = partOfFaults();
 const reason = withoutStrace();
 if (reason && process.env['GMEM_REQUIRE_STRACE'] === '1') throw new Error(`GMEM_REQUIRE_STRACE=1, but: ${reason}`);
 if (reason) console.warn(`tests with faults put in are skipped: ${reason}`);
 
-function kvmIsThere(): boolean {
-  try {
-    using _kvm = Kvm.open();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 // Without KVM its part runs in the lab (test/lab/faults.test.ts).
-const parts = ['child', 'populate', 'view', 'memory', ...(kvmIsThere() ? ['vcpu', 'kvm'] : [])];
+const parts = ['child', 'populate', 'view', 'memory', ...(withoutKvm ? [] : ['vcpu', 'kvm'])];
 
 describe.skipIf(reason)(reason ? `faults (skipped: ${reason})` : 'faults', () => {
   test.each(parts)(

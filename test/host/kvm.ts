@@ -18,13 +18,14 @@ function whyNot(): string | undefined {
   }
 }
 
-const reason = whyNot();
-if (reason && process.env['GMEM_REQUIRE_KVM'] === '1') throw new Error(`GMEM_REQUIRE_KVM=1, but: ${reason}`);
-if (reason) console.warn(`host tests are skipped: ${reason}`);
+/** Why tests cannot have VMs with guest_memfds that are mapped, or undefined where they can. */
+export const withoutKvm = whyNot();
+if (withoutKvm && process.env['GMEM_REQUIRE_KVM'] === '1') throw new Error(`GMEM_REQUIRE_KVM=1, but: ${withoutKvm}`);
+if (withoutKvm) console.warn(`host tests are skipped: ${withoutKvm}`);
 
 /** A group of tests that need a real KVM: skipped, with the reason in the name, where there is none. */
 export function describeKvm(name: string, tests: () => void): void {
-  describe.skipIf(reason)(reason ? `${name} (skipped: ${reason})` : name, tests);
+  describe.skipIf(withoutKvm)(withoutKvm ? `${name} (skipped: ${withoutKvm})` : name, tests);
 }
 
 export const gpa = 0x1_0000_0000;
