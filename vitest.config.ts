@@ -9,6 +9,7 @@ export default defineConfig({
     pool: 'forks',
     execArgv: ['--expose-gc'],
     testTimeout: 30_000 * slowness,
+    expect: { poll: { timeout: 5000 * slowness } },
     // Where processes that tests start write what they execute: npm run coverage wants it.
     env: coverage === undefined ? {} : { NODE_V8_COVERAGE: coverage },
     projects: [

@@ -8,6 +8,7 @@ import type { CheckResult, SuiteResult } from '../../lib/smoke/model.ts';
 import type * as Runner from '../../lib/smoke/runner.ts';
 import { expectHostile } from '../helpers/hostile.ts';
 import { gmem, node } from '../helpers/process.ts';
+import { slowness } from '../helpers/slowness.ts';
 import { describeKvm } from './kvm.ts';
 
 let folder = '';
@@ -129,7 +130,7 @@ describeKvm('the runner', () => {
     const { runChecks } = (await import(dist('smoke/runner.js'))) as typeof Runner;
     const { checks } = (await import(catalogue)) as { checks: Runner.CheckEntry[] };
     const tool = { name: 'test', version: '0' };
-    return runChecks({ checks, device: '/dev/kvm', timeoutSeconds: 1, tool, catalogue, ...options });
+    return runChecks({ checks, device: '/dev/kvm', timeoutSeconds: slowness, tool, catalogue, ...options });
   }
 
   test('tells a check that crashes, hangs or throws from one that fails, and runs all the others', async () => {
