@@ -1,6 +1,7 @@
 // Unit tests of the native core under CTest: plain, with ASan and UBSan, and with TSan.
 import { resolve } from 'node:path';
 import { build, compareSources, run } from './cmake.mjs';
+import { environment, testInLab } from './native-in-lab.mjs';
 
 compareSources();
 for (const [folder, sanitizers] of [
@@ -14,12 +15,7 @@ for (const [folder, sanitizers] of [
   const [program, ...args] = sanitizers === 'thread' ? ['setarch', '-R', 'ctest'] : ['ctest'];
   run(program, [...args, '--output-on-failure'], {
     cwd: folder,
-    // The tests make faults on purpose, and handle them before ASan would.
-    env: {
-      ...process.env,
-      ASAN_OPTIONS: 'allow_user_segv_handler=1:detect_leaks=1',
-      UBSAN_OPTIONS: 'halt_on_error=1',
-      TSAN_OPTIONS: 'halt_on_error=1',
-    },
+    env: { ...process.env, ...environment },
   });
 }
+await testInLab();
