@@ -21,6 +21,7 @@ function internals(folder) {
       marked = false;
     }
   }
+  if (found.size === 0) throw new Error(`there are no declarations in ${folder}: nobody knows what is internal`);
   return found;
 }
 
