@@ -62,7 +62,7 @@ export class Attachment implements Disposable {
     u64('offset', offset);
     if (given.size !== undefined) u64('size', given.size);
     const mode = given.mode ?? defaultMode(vm, backend);
-    const rest = BigInt(size) - BigInt(offset);
+    const rest = BigInt(u64('size', size)) - BigInt(offset);
     const length = given.size ?? rest;
     const undo = new Undo();
     let guestMemfd: GuestMemfd | undefined;

@@ -166,9 +166,11 @@ export class GuestMemfd extends FdResource {
 
   /** Detaches the views of all mappings of this file that touch a range of it: see {@link Mapping.detachViews}. */
   detachViews(offset: U64, size: U64): void {
+    const start = BigInt(u64('offset', offset));
+    const length = BigInt(u64('size', size));
     for (const mapping of this.usedMappings()) {
-      const begin = BigInt(offset) - mapping.fileOffset;
-      const end = begin + BigInt(size);
+      const begin = start - mapping.fileOffset;
+      const end = begin + length;
       const from = begin > 0n ? begin : 0n;
       const to = end < BigInt(mapping.length) ? end : BigInt(mapping.length);
       if (from < to) mapping.detachViews(Number(from), Number(to - from));

@@ -117,6 +117,8 @@ describeKvm('arguments that cannot be meant', () => {
       ['u64', 'size', (size) => gmem.setMemoryAttributes({ offset: 0, size, attributes: 0 })],
       ['u64', 'attributes', (attributes) => gmem.setMemoryAttributes({ offset: 0, size: page, attributes })],
       ['u64', 'flags', (flags) => gmem.setMemoryAttributes({ offset: 0, size: page, attributes: 0, flags })],
+      ['u64', 'offset of detachViews', (v) => gmem.detachViews(v, page)],
+      ['u64', 'size of detachViews', (v) => gmem.detachViews(0, v)],
     ]);
     using all = bound();
     for (const alignment of [3, page + 1, 6n]) expect(() => all.gmem.map({ alignment })).toThrow(outOfRange);
