@@ -163,7 +163,8 @@ export class GuestMemory {
   async convertAll(ranges: readonly ConversionWish[], options: ConvertOptions = {}): Promise<void> {
     if (!Array.isArray(ranges)) throw typeError('ranges', 'an array of ranges', ranges);
     await this.#run(
-      ranges.map((range, i) => wish(`ranges[${i}].`, checkOptions(`ranges[${i}]`, range))),
+      // Not map(), which passes over what is missing in an array with holes.
+      Array.from(ranges, (range: ConversionWish, i) => wish(`ranges[${i}].`, checkOptions(`ranges[${i}]`, range))),
       options,
     );
   }

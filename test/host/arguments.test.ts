@@ -237,6 +237,12 @@ describeKvm('arguments that cannot be meant', () => {
     expect((await agent.runAsync([])).finished).toBe(true);
   });
 
+  test('convertAll, by a rejection', async () => {
+    using all = bound();
+    for (const given of [null, {}, new Array(1), [null], [{ gpa, size: '1', to: 'shared' }]])
+      await expect(all.vm.memory.convertAll(given as never)).rejects.toEqual(wrongType);
+  });
+
   test('GuestAgent', () => {
     refusesAndStays((all, agent) => {
       const one = (command: object) => agent.run([command as never]);
