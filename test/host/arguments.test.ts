@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { memoryOf } from '../../lib/conversion/memory.ts';
 import { GuestAgent } from '../../lib/guest/agent.ts';
 import { capabilities } from '../../lib/kvm/capabilities.ts';
 import { Kvm } from '../../lib/kvm/kvm.ts';
@@ -240,7 +241,7 @@ describeKvm('arguments that cannot be meant', () => {
   test('convertAll, by a rejection', async () => {
     using all = bound();
     for (const given of [null, {}, new Array(1), [null], [{ gpa, size: '1', to: 'shared' }]])
-      await expect(all.vm.memory.convertAll(given as never)).rejects.toEqual(wrongType);
+      await expect(memoryOf(all.vm).convertAll(given as never)).rejects.toEqual(wrongType);
   });
 
   test('GuestAgent', () => {
