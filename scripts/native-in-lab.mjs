@@ -1,5 +1,5 @@
 // The native tests that need KVM, in a lab machine where this one has none. This module runs here and in the machine.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -44,8 +44,8 @@ function kvmIsHere() {
 export async function testInLab() {
   if (kvmIsHere()) return;
   const dist = (path) => import(pathToFileURL(resolve('dist/lab', path)).href);
-  const [{ cachedKernel }, { inspectImage }, { Lab }] = await Promise.all(
-    ['kernel-cache.js', 'image.js', 'machine.js'].map(dist),
+  const [{ cachedKernel }, { inspectImage }, { linked }, { Lab }] = await Promise.all(
+    ['kernel-cache.js', 'image.js', 'initramfs.js', 'machine.js'].map(dist),
   );
   const { runChecks } = await dist('../smoke/runner.js');
   const kernel = cachedKernel('debian-6.18');
@@ -56,11 +56,6 @@ export async function testInLab() {
     return;
   }
   console.log(`\ntests of VMs and vCPUs in a lab machine, for there is no /dev/kvm here (${kernel.name})`);
-  const libraries = programs.flatMap((program) =>
-    [...execFileSync('ldd', [`out/${program}`], { encoding: 'utf8' }).matchAll(/(?:=> )?(\/\S+) \(0x/g)].map(
-      ([, path]) => [path.slice(1), path],
-    ),
-  );
   const lab = new Lab({
     image: inspectImage(kernel.image),
     modules: kernel.modules,
@@ -70,7 +65,7 @@ export async function testInLab() {
     files: new Map([
       ['lab/native.mjs', fileURLToPath(import.meta.url)],
       ...programs.map((program) => [`out/${program}`, resolve('out', program)]),
-      ...libraries,
+      ...linked(programs.map((program) => resolve('out', program))),
     ]),
   });
   const { checks: results } = await runChecks({

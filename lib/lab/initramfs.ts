@@ -70,7 +70,7 @@ function parents(paths: readonly string[]): string[] {
 }
 
 /** The shared libraries that programs of this machine need, where their loader looks for them. */
-function linked(programs: readonly string[]): Files {
+export function linked(programs: readonly string[]): Files {
   const files: Files = new Map();
   for (const program of programs) {
     const output = execFileSync('ldd', [program], { encoding: 'utf8' });

@@ -1,4 +1,5 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { linked } from '../../lib/lab/initramfs.ts';
 
 /** Why faults cannot be put in here, or undefined where they can. */
 export function withoutStrace(): string | undefined {
@@ -27,8 +28,7 @@ export function filesOfProgram(name: string): [string, string][] {
 
 /** What a program or an addon is linked to, as files of a lab machine. */
 export function librariesOf(path: string): [string, string][] {
-  const libraries = execFileSync('ldd', [path], { encoding: 'utf8' }).matchAll(/(?:=> )?(\/\S+) \(0x/g);
-  return [...libraries].map(([, library = '']): [string, string] => [library.slice(1), library]);
+  return [...linked([path])];
 }
 
 /** The part of all faults that GMEM_FAULTS asks for, to be written into docs/faults.md: [1, 1] for `all`. */

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { Attachment } from '../../lib/backends/attachment.ts';
 import { memoryOf } from '../../lib/conversion/memory.ts';
 import { GuestAgent } from '../../lib/guest/agent.ts';
 import { capabilities } from '../../lib/kvm/capabilities.ts';
@@ -236,6 +237,13 @@ describeKvm('arguments that cannot be meant', () => {
     await expect(agent.runAsync([], { timeout: -1 })).rejects.toEqual(outOfRange);
     await expect(agent.runAsync([], { signal: 1 as never })).rejects.toEqual(wrongType);
     expect((await agent.runAsync([])).finished).toBe(true);
+  });
+
+  test('Attachment', () => {
+    using all = bound();
+    const attach = (size: unknown) => new Attachment(all.vm, {} as never, size as never, {} as never);
+    for (const size of [Number.NaN, -1]) expect(() => attach(size)).toThrow(outOfRange);
+    expect(() => attach('x')).toThrow(wrongType);
   });
 
   test('convertAll, by a rejection', async () => {
